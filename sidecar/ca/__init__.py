@@ -1,0 +1,1 @@
+"""The small certificate authority: it signs what it was told, and keeps a log."""

@@ -1,0 +1,1 @@
+"""What operators write: text to documents, documents to a snapshot."""

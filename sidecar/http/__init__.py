@@ -1,0 +1,1 @@
+"""Bytes to HTTP and back: heads and bodies, judged by h11. Pure."""

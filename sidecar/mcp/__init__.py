@@ -1,0 +1,1 @@
+"""Bytes to MCP and back: messages, methods, event streams, edits. Pure."""

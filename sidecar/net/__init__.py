@@ -1,0 +1,1 @@
+"""Sockets and TLS: listeners, connections, pools. asyncio lives here."""

@@ -1,0 +1,1 @@
+"""What happened: the record of an exchange, its log line and its numbers."""

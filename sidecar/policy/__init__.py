@@ -1,0 +1,1 @@
+"""May it happen: a call goes in, a verdict comes out. Pure."""

@@ -1,0 +1,61 @@
+"""One call as policy sees it: who asks, over which connection, for what.
+
+`Peer` is made once, at the handshake, and never changes. `Call` is made from a
+whole request: its path is already normalised and is the one that is forwarded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ..mcp.message import Message
+from ..spiffe.id import SpiffeId
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Peer:
+    """The other end of a connection; `identity` is None where nothing was proved."""
+
+    identity: SpiffeId | None
+    ip: str
+    port: int = 0
+    sha256: str = ""
+    serial: int = 0
+    not_after: float = float("inf")
+    sni: str = ""
+    principal: str = field(init=False, default="")
+    standing: str = field(init=False, default="")
+
+    def __post_init__(self) -> None:
+        # `principal` is Istio's form: the SPIFFE ID without its scheme, empty if there is none.
+        principal = str(self.identity).removeprefix("spiffe://") if self.identity else ""
+        object.__setattr__(self, "principal", principal)
+        # Everything of a peer that a rule's `from` may ask, as one key.
+        object.__setattr__(self, "standing", f"{principal}|{self.ip}|{self.sni}")
+
+    def __str__(self) -> str:
+        return str(self.identity) if self.identity else ""
+
+
+@dataclass(slots=True)
+class Call:
+    """One request with its whole body; `headers` are (lower-case name, value) as received."""
+
+    peer: Peer
+    method: str
+    path: str
+    query: str
+    host: str
+    headers: Sequence[tuple[bytes, bytes]]
+    body: bytes
+    content_type: str = ""
+    port: int = 0
+    message: Message | None = None
+
+    def header(self, name: bytes) -> bytes | None:
+        """Return the first value of the header *name* (lower case), or None."""
+        for known, value in self.headers:
+            if known == name:
+                return value
+        return None

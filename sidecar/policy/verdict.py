@@ -1,0 +1,110 @@
+"""What policy says about one call: a Permit to forward it, or a Refusal.
+
+A Permit is the only thing that a lease of an upstream connection accepts, so a
+call that no rule allowed has no way to an upstream. A Permit carries its
+duties, so the reply path looks no policy up. Nothing here knows HTTP or does I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final, TypeAlias
+
+from ..errors import Where
+
+
+class Reason(StrEnum):
+    """Why a call was refused: a stable word for logs, metrics and callers."""
+
+    UNAUTHENTICATED = "unauthenticated"
+    DENIED = "denied"
+    INJECTION = "injection"
+    TOO_LARGE = "too_large"
+    RATE_LIMITED = "rate_limited"
+    OVERLOADED = "overloaded"
+    UPSTREAM = "upstream"
+    TIMEOUT = "timeout"
+    INVALID = "invalid"
+    INTERNAL = "internal"
+
+
+# Reason -> HTTP status, JSON-RPC code; a Refusal may name another status of its row.
+STATUS: Final[dict[Reason, tuple[int, int]]] = {
+    Reason.UNAUTHENTICATED: (401, -32003),
+    Reason.DENIED: (403, -32004),
+    Reason.INJECTION: (403, -32005),
+    Reason.TOO_LARGE: (413, -32006),
+    Reason.RATE_LIMITED: (429, -32007),
+    Reason.OVERLOADED: (503, -32008),
+    Reason.UPSTREAM: (502, -32009),
+    Reason.TIMEOUT: (504, -32010),
+    Reason.INVALID: (400, -32600),
+    Reason.INTERNAL: (500, -32603),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RuleRef:
+    """The rule that decided: its policy as `namespace/name`, its index and its place."""
+
+    policy: str
+    index: int = -1
+    at: Where | None = None
+
+    def __str__(self) -> str:
+        return self.policy if self.index < 0 else f"{self.policy}#{self.index}"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a scan saw: the pattern's id and text, and where in the message it stood."""
+
+    pattern: str
+    path: str = ""
+    text: str = ""
+    rule: RuleRef | None = None
+
+
+# Text of a reply -> what was found; and whether a tool may be listed to this caller.
+Inspect: TypeAlias = Callable[[bytes], Finding | None]
+Visible: TypeAlias = Callable[[str], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Duties:
+    """What a permit obliges on the reply."""
+
+    inspect: Inspect | None = None
+    visible_tool: Visible | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """Leave to forward one call; only `policy` makes one, and a lease takes nothing else."""
+
+    rule: RuleRef | None = None
+    duties: Duties = field(default_factory=Duties)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A no: `message` is for the caller and names no rule body, `detail` is for the log."""
+
+    reason: Reason
+    message: str
+    status: int = 0
+    code: int = 0
+    rule: RuleRef | None = None
+    detail: str = ""
+
+    def __post_init__(self) -> None:
+        status, code = STATUS[self.reason]
+        if not self.status:
+            object.__setattr__(self, "status", status)
+        if not self.code:
+            object.__setattr__(self, "code", code)
+
+
+Verdict: TypeAlias = Permit | Refusal

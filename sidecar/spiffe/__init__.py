@@ -1,0 +1,1 @@
+"""Who is speaking: SPIFFE IDs, trust bundles and X.509-SVIDs, as values. Pure."""

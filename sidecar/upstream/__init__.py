@@ -1,0 +1,1 @@
+"""Where a call may go: endpoints, ejection, balancing. Pure, and told the time."""
