@@ -1,8 +1,8 @@
-"""What an authorization policy says, as plain values: the compiler's input.
+"""What an AuthorizationPolicy says, as plain data: the form that rules are compiled from.
 
-`config` makes these from documents and `authz.RuleSet` compiles them. Values
-stand here as they were written (`*admin`, `team-*`, `/store/{**}`). Nothing
-here knows YAML or decides anything.
+`config` fills these from documents and has checked every value; `authz` compiles
+them. Fields have Istio's names in snake case and Istio's meaning: an empty tuple
+is a field that was not written and asks nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..errors import Where
 
 
 class Action(StrEnum):
-    """What a matching policy does."""
+    """What a policy does with a call that one of its rules matches."""
 
     ALLOW = "ALLOW"
     DENY = "DENY"
@@ -23,49 +23,49 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SourceSpec:
-    """Who asks: the fields are joined by AND, the values of one field by OR."""
+    """Who calls: all fields that are written must match."""
 
     principals: tuple[str, ...] = ()
-    not_principals: tuple[str, ...] = ()
     request_principals: tuple[str, ...] = ()
-    not_request_principals: tuple[str, ...] = ()
     namespaces: tuple[str, ...] = ()
-    not_namespaces: tuple[str, ...] = ()
     service_accounts: tuple[str, ...] = ()
-    not_service_accounts: tuple[str, ...] = ()
     ip_blocks: tuple[str, ...] = ()
-    not_ip_blocks: tuple[str, ...] = ()
     remote_ip_blocks: tuple[str, ...] = ()
-    not_remote_ip_blocks: tuple[str, ...] = ()
     trust_domains: tuple[str, ...] = ()
+    not_principals: tuple[str, ...] = ()
+    not_request_principals: tuple[str, ...] = ()
+    not_namespaces: tuple[str, ...] = ()
+    not_service_accounts: tuple[str, ...] = ()
+    not_ip_blocks: tuple[str, ...] = ()
+    not_remote_ip_blocks: tuple[str, ...] = ()
     not_trust_domains: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class OperationSpec:
-    """What is asked for: the fields are joined by AND, the values of one field by OR."""
+    """What is called: all fields that are written must match."""
 
     hosts: tuple[str, ...] = ()
-    not_hosts: tuple[str, ...] = ()
     ports: tuple[str, ...] = ()
-    not_ports: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
-    not_methods: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
-    not_paths: tuple[str, ...] = ()
     mcp_methods: tuple[str, ...] = ()
-    not_mcp_methods: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()
-    not_tools: tuple[str, ...] = ()
     resources: tuple[str, ...] = ()
-    not_resources: tuple[str, ...] = ()
     prompts: tuple[str, ...] = ()
+    not_hosts: tuple[str, ...] = ()
+    not_ports: tuple[str, ...] = ()
+    not_methods: tuple[str, ...] = ()
+    not_paths: tuple[str, ...] = ()
+    not_mcp_methods: tuple[str, ...] = ()
+    not_tools: tuple[str, ...] = ()
+    not_resources: tuple[str, ...] = ()
     not_prompts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ConditionSpec:
-    """One `when`: *key* has one of *values*, and none of *not_values*."""
+    """One `when`: *key* has one of *values* and none of *not_values*."""
 
     key: str
     values: tuple[str, ...] = ()
@@ -74,7 +74,7 @@ class ConditionSpec:
 
 @dataclass(frozen=True, slots=True)
 class RuleSpec:
-    """One rule: one of the sources, AND one of the operations, AND every condition."""
+    """One rule: one of its sources, one of its operations, and all of its conditions."""
 
     sources: tuple[SourceSpec, ...] = ()
     operations: tuple[OperationSpec, ...] = ()
@@ -84,11 +84,7 @@ class RuleSpec:
 
 @dataclass(frozen=True, slots=True)
 class PolicySpec:
-    """One policy that selects the workload; without rules it matches nothing.
-
-    `namespace` is the policy's own: a service account written without a
-    namespace is one of it. A `dry_run` policy is judged and not enforced.
-    """
+    """One policy that applies to the workload; its rules are alternatives."""
 
     name: str
     namespace: str
