@@ -1,0 +1,344 @@
+"""Bytes to one JSON-RPC message, strictly, and what that message acts on.
+
+What two parsers could read differently is refused: duplicate and look-alike
+keys, NaN and infinity, NUL, a byte order mark, lone surrogates, too deep a
+nesting, a second value. So the bytes that were judged mean the same to whoever
+reads them next. Nothing here knows HTTP, sessions or rules.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias
+
+from jiter import from_json
+
+from ..errors import MessageError
+from .methods import METHODS, NOTIFICATIONS, Method
+
+Kind: TypeAlias = Literal["request", "notification", "response"]
+Id: TypeAlias = str | int | None
+JsonObject: TypeAlias = dict[str, object]
+
+REQUEST: Final = "request"
+NOTIFICATION: Final = "notification"
+RESPONSE: Final = "response"
+
+NOT_JSON: Final = -32700
+NOT_A_MESSAGE: Final = -32600
+BAD_PARAMS: Final = -32602
+
+MAX_DEPTH: Final = 64
+MAX_NAME: Final = 256
+MAX_URI: Final = 4096
+MAX_SUBSCRIPTIONS: Final = 1024
+# Between leaves in `Message.text`: a leaf cannot hold it, because NUL is refused.
+SEPARATOR: Final = "\0"
+
+# Names whose look-alikes are refused, by place. A peer that matches keys without
+# regard to case (Go's encoding/json does) would read `Name` where we read `name`.
+_ENVELOPE: Final = frozenset(
+    {"jsonrpc", "id", "method", "params", "name", "arguments", "uri", "result", "error"}
+)
+_PARAMS: Final = _ENVELOPE | {
+    *("_meta", "cursor", "level", "notifications", "protocolVersion", "ref"),
+    *("inputResponses", "requestState", "task", "taskId"),
+}
+_RESULT: Final = frozenset(
+    {"tools", "prompts", "resources", "resourceTemplates", "cacheScope", "inputRequests"}
+)
+_ERROR: Final = frozenset({"code", "message", "data"})
+_REFERENCE: Final = frozenset({"type", "name", "uri"})
+_SUBSCRIPTIONS: Final = frozenset({"resourceSubscriptions"})
+_LONGEST_FOLDED: Final = 64
+
+
+@dataclass(slots=True)
+class Message:
+    """One JSON-RPC message; made by `parse`, never changed afterwards.
+
+    `tool`, `prompt`, `resource` and `task` are what the method acts on, None where
+    it acts on no such thing. `targets` are the resources a subscription names, each
+    to be authorised. `text` is every string in the message, keys too, joined by NUL.
+    """
+
+    kind: Kind
+    id: Id
+    method: str
+    params: JsonObject
+    value: JsonObject
+    text: str
+    tool: str | None = None
+    prompt: str | None = None
+    resource: str | None = None
+    task: str | None = None
+    targets: tuple[str, ...] = ()
+    arguments: JsonObject | None = None
+
+    @property
+    def session(self) -> bool:
+        """Whether this is a session's own traffic rather than a use of something.
+
+        A subscription that names no resource only asks for news of lists: it is what
+        GET was before.
+        """
+        if self.kind is RESPONSE:
+            return True
+        known = METHODS.get(self.method)
+        if known is None:
+            return self.method.startswith(NOTIFICATIONS)
+        return known.session or (known.subject == "subscriptions" and not self.targets)
+
+
+def parse(body: bytes, max_depth: int = MAX_DEPTH) -> Message:
+    """Return the one JSON-RPC 2.0 message that *body* is.
+
+    *max_depth* counts nested objects and arrays, the outermost being 1 (200 at most:
+    the parser's own bound). Raises `MessageError` with -32700 (not strict JSON),
+    -32600 (no JSON-RPC message) or -32602 (it does not name what it acts on).
+    """
+    value = _load(body)
+    text = SEPARATOR.join(_strings(value, max_depth))
+    if type(value) is not dict:
+        raise MessageError(_not_an_object(value), NOT_A_MESSAGE)
+    if not value.keys() <= _ENVELOPE:
+        _refuse_twins(value, _ENVELOPE, "the message")
+    if value.get("jsonrpc") != "2.0":
+        raise MessageError('`jsonrpc` is not "2.0"', NOT_A_MESSAGE)
+    if "method" in value:
+        return _calling(value, text)
+    return _response(value, text)
+
+
+def leaves(value: object) -> str:
+    """Return every string in a parsed *value*, keys too, joined by `SEPARATOR`.
+
+    Level by level: of each object first its keys, then its values. Raises
+    `MessageError` if a string holds NUL, a number is not finite or the nesting is
+    deeper than `MAX_DEPTH`.
+    """
+    return SEPARATOR.join(_strings(value, MAX_DEPTH))
+
+
+def _load(body: bytes) -> Any:
+    try:
+        return from_json(body, catch_duplicate_keys=True, allow_inf_nan=False, cache_mode="keys")
+    except ValueError as error:
+        if body.startswith(b"\xef\xbb\xbf"):
+            raise MessageError("not JSON: begins with a byte order mark", NOT_JSON) from None
+        raise MessageError(f"not strict JSON: {str(error)[:200]}", NOT_JSON) from None
+
+
+def _strings(value: object, max_depth: int) -> list[str]:
+    """Collect all strings of *value* and prove, on the way, what the parser does not.
+
+    One walk serves the proof (depth, finite numbers, no NUL) and the scan.
+    """
+    found: list[str] = []
+    level: list[Any] = [(value,)]
+    for _ in range(max_depth + 1):
+        level = _descend(level, found)
+        if not level:
+            break
+    else:
+        raise MessageError(f"nested deeper than {max_depth} levels", NOT_JSON)
+    return found
+
+
+def _descend(level: list[Any], found: list[str]) -> list[Any]:
+    """Add the strings of one *level* of containers to *found*; return the level below."""
+    below: list[Any] = []
+    for container in level:
+        if type(container) is dict:
+            found.extend(container)
+            container = container.values()
+        for child in container:
+            kind = type(child)
+            if kind is str:
+                found.append(child)
+            elif kind is dict or kind is list:
+                below.append(child)
+            elif kind is float and child - child != 0.0:
+                raise MessageError("a number is too large to be finite", NOT_JSON)
+    return below
+
+
+def _not_an_object(value: object) -> str:
+    if type(value) is list:
+        return "an array is no message: send one message at a time, batches are not accepted"
+    return "a message is a JSON object"
+
+
+def _refuse_twins(keys: Iterable[str], names: frozenset[str], place: str) -> None:
+    """Refuse a key that some reader might take for one of *names* although it is not."""
+    for key in keys:
+        if key not in names and _fold(key) in _FOLDED[names]:
+            raise MessageError(
+                f"the key {key[:_LONGEST_FOLDED]!a} in {place} looks like "
+                f"`{_FOLDED[names][_fold(key)]}` but is not it",
+                NOT_JSON,
+            )
+
+
+def _fold(key: str) -> str:
+    """The form in which look-alikes are equal: case, width, ligatures, dots, white space.
+
+    `upper` first, because Java takes the dotless `ı` for `i` that way. Longer keys
+    than any name can fold from are left alone, which bounds the cost.
+    """
+    key = key.strip()
+    if len(key) > _LONGEST_FOLDED:
+        return ""
+    if key.isascii():
+        return key.lower()
+    return unicodedata.normalize("NFKC", key).upper().casefold().replace("\u0307", "").strip()
+
+
+_FOLDED: Final = {
+    names: {_fold(name): name for name in names}
+    for names in (_ENVELOPE, _PARAMS, _RESULT, _ERROR, _REFERENCE, _SUBSCRIPTIONS)
+}
+_FOLDED_METHODS: Final = {_fold(name): name for name in METHODS}
+
+
+def _id(value: object) -> str | int:
+    """An id is a string or a whole number; `1.0`, which some servers make of `1`, is 1."""
+    kind = type(value)
+    if kind is str or kind is int:
+        return value  # type: ignore[return-value]
+    if kind is float and value.is_integer() and abs(value) < 2**53:  # type: ignore[attr-defined,arg-type]
+        return int(value)  # type: ignore[call-overload,no-any-return]
+    raise MessageError("`id` is neither a string nor a whole number", NOT_A_MESSAGE)
+
+
+def _response(value: JsonObject, text: str) -> Message:
+    if ("result" in value) == ("error" in value):
+        raise MessageError(
+            "no `method`, and not exactly one of `result` and `error`", NOT_A_MESSAGE
+        )
+    if "params" in value:
+        raise MessageError("a response has no `params`", NOT_A_MESSAGE)
+    place, names = ("result", _RESULT) if "result" in value else ("error", _ERROR)
+    outcome = value[place]
+    if type(outcome) is not dict:
+        raise MessageError(f"`{place}` is not an object", NOT_A_MESSAGE)
+    _refuse_twins(outcome, names, f"`{place}`")
+    # JSON-RPC 2.0, section 5: an error about a message whose id nobody could read has none.
+    unknown = value.get("id") is None and place == "error"
+    return Message(RESPONSE, None if unknown else _id(value.get("id")), "", {}, value, text)
+
+
+def _calling(value: JsonObject, text: str) -> Message:
+    """Read a request or a notification and what it acts on."""
+    method = value["method"]
+    if type(method) is not str or not method or not method.isprintable():
+        raise MessageError("`method` is not a string of printable characters", NOT_A_MESSAGE)
+    if "result" in value or "error" in value:
+        raise MessageError("`method` beside `result` or `error`", NOT_A_MESSAGE)
+    known = METHODS.get(method)
+    if "id" in value:
+        kind: Kind = REQUEST
+        message_id: Id = _id(value["id"])
+    else:
+        kind = NOTIFICATION
+        message_id = None
+    _check_kind(kind, method, known)
+    message = Message(kind, message_id, method, _params(value), value, text)
+    if known is not None and known.subject != "nothing":
+        _name(message, known)
+    return message
+
+
+def _check_kind(kind: Kind, method: str, known: Method | None) -> None:
+    if known is not None:
+        if kind is NOTIFICATION:
+            raise MessageError(f"`{method}` is a request and needs an `id`", NOT_A_MESSAGE)
+        return
+    twin = _FOLDED_METHODS.get(_fold(method))
+    if twin is not None:
+        raise MessageError(f"the method looks like `{twin}` but is not it", NOT_A_MESSAGE)
+    if kind is REQUEST and method.startswith(NOTIFICATIONS):
+        raise MessageError("a notification has no `id`", NOT_A_MESSAGE)
+
+
+def _params(value: JsonObject) -> JsonObject:
+    params = value.get("params")
+    if params is None:
+        return {}
+    if type(params) is not dict:
+        raise MessageError("`params` is not an object", NOT_A_MESSAGE)
+    if not params.keys() <= _PARAMS:
+        _refuse_twins(params, _PARAMS, "`params`")
+    return params
+
+
+def _name(message: Message, known: Method) -> None:
+    """Fill in what *message* acts on, by the table's word for it."""
+    params = message.params
+    match known.subject:
+        case "tool":
+            message.tool = _text(params, "name", known, MAX_NAME)
+            message.arguments = _arguments(params, known)
+        case "prompt":
+            message.prompt = _text(params, "name", known, MAX_NAME)
+            message.arguments = _arguments(params, known)
+        case "resource":
+            message.resource = _text(params, "uri", known, MAX_URI)
+        case "task":
+            message.task = _text(params, "taskId", known, MAX_NAME)
+        case "reference":
+            _refer(message, known)
+        case "subscriptions":
+            message.targets = _subscriptions(params, known)
+
+
+def _text(fields: JsonObject, key: str, known: Method, limit: int) -> str:
+    text = fields.get(key)
+    if type(text) is str and 0 < len(text) <= limit and text.isprintable():
+        return text
+    raise MessageError(
+        f"`{known.name}` needs `{key}`: a string of 1 to {limit} printable characters", BAD_PARAMS
+    )
+
+
+def _arguments(params: JsonObject, known: Method) -> JsonObject | None:
+    arguments = params.get("arguments")
+    if arguments is None or type(arguments) is dict:
+        return arguments
+    raise MessageError(f"`arguments` of `{known.name}` is not an object", BAD_PARAMS)
+
+
+def _refer(message: Message, known: Method) -> None:
+    reference = message.params.get("ref")
+    if type(reference) is not dict:
+        raise MessageError(f"`{known.name}` needs `ref`: an object", BAD_PARAMS)
+    _refuse_twins(reference, _REFERENCE, "`ref`")
+    match reference.get("type"):
+        case "ref/prompt":
+            message.prompt = _text(reference, "name", known, MAX_NAME)
+        case "ref/resource":
+            message.resource = _text(reference, "uri", known, MAX_URI)
+        case _:
+            raise MessageError(
+                f"`ref.type` of `{known.name}` is neither `ref/prompt` nor `ref/resource`",
+                BAD_PARAMS,
+            )
+
+
+def _subscriptions(params: JsonObject, known: Method) -> tuple[str, ...]:
+    notifications = params.get("notifications")
+    if notifications is None:
+        return ()
+    if type(notifications) is not dict:
+        raise MessageError(f"`notifications` of `{known.name}` is not an object", BAD_PARAMS)
+    _refuse_twins(notifications, _SUBSCRIPTIONS, "`notifications`")
+    wanted = notifications.get("resourceSubscriptions")
+    if wanted is None:
+        return ()
+    if type(wanted) is not list or len(wanted) > MAX_SUBSCRIPTIONS:
+        raise MessageError(
+            f"`resourceSubscriptions` is not an array of at most {MAX_SUBSCRIPTIONS}", BAD_PARAMS
+        )
+    return tuple(_text({"uri": uri}, "uri", known, MAX_URI) for uri in wanted)
