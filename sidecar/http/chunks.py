@@ -1,0 +1,96 @@
+"""The chunked coding (RFC 9112 7.1), stricter than h11 and never read differently.
+
+Sizes, extensions and ends must stand exactly as the grammar has them; extensions
+and trailers are read, bounded and dropped, for both could only smuggle.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from ..errors import ProtocolError
+from .lines import judge_line
+
+# At most 16 digits: a size of 64 bits. Extensions hold no control characters.
+_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
+_MAX_LINE: Final = 4096
+_MAX_TRAILER: Final = 8192
+
+_IN_SIZE: Final = 0
+_IN_DATA: Final = 1
+_IN_TRAILER: Final = 2
+
+
+class ChunkReader:
+    """Takes what came off the wire, gives the data; `done` after the last chunk."""
+
+    __slots__ = ("_left", "_state", "_tail", "_trailer", "done", "rest")
+
+    def __init__(self) -> None:
+        self.done = False
+        self.rest = b""  # what came behind the message
+        self._state = _IN_SIZE
+        self._left = 0  # of the chunk's data and its CRLF
+        self._tail = b""
+        self._trailer = 0
+
+    def feed(self, data: bytes) -> bytes:
+        """Return the message's data in *data*. Raises ProtocolError."""
+        data = self._tail + data if self._tail else data
+        pieces: list[bytes] = []
+        at = 0
+        while not self.done:
+            if self._state == _IN_DATA:
+                taken = self._data(data, at, pieces)
+            else:
+                taken = self._line(data, at)
+            if taken < 0:
+                break
+            at = taken
+        self._tail = b"" if self.done else data[at:]
+        self.rest = data[at:] if self.done else b""
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _data(self, data: bytes, at: int, pieces: list[bytes]) -> int:
+        """Take chunk data from *at*; return where it ended, -1 if more must come."""
+        if self._left > 2:
+            piece = data[at : at + self._left - 2]
+            if not piece:
+                return -1
+            pieces.append(piece)
+            at += len(piece)
+            self._left -= len(piece)
+            return at
+        if len(data) - at < 2:
+            return -1
+        if data[at : at + 2] != b"\r\n":
+            raise ProtocolError("a chunk is longer than its size")
+        self._state = _IN_SIZE
+        return at + 2
+
+    def _line(self, data: bytes, at: int) -> int:
+        """Take a size or trailer line from *at*; return where it ended, -1 if it has not."""
+        end = data.find(b"\r\n", at)
+        if end < 0 or end - at > _MAX_LINE:
+            if len(data) - at > _MAX_LINE or b"\n" in data[at:]:
+                raise ProtocolError("a chunk's size line does not end")
+            return -1
+        line = data[at:end]
+        if self._state == _IN_SIZE:
+            self._size(line)
+        elif not line:
+            self.done = True
+        else:
+            self._trailer += len(line)
+            if self._trailer > _MAX_TRAILER or judge_line(line, request=True) is None:
+                raise ProtocolError("the trailer is not header fields")
+        return end + 2
+
+    def _size(self, line: bytes) -> None:
+        match = _SIZE.fullmatch(line)
+        if match is None:
+            raise ProtocolError("a chunk's size is not a number")
+        size = int(match[1], 16)
+        self._state = _IN_DATA if size else _IN_TRAILER
+        self._left = size + 2

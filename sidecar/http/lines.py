@@ -1,0 +1,175 @@
+"""Judged header lines, remembered: the table behind `head`.
+
+The same lines come again and again, so each is judged once and its verdict
+kept. What may carry a secret or always differs is never kept. A table is
+bounded in bytes and forgets its oldest entries, never everything; each peer
+has its own, so that nobody can push another's lines out.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+# What a field means to the frame around a message.
+PASS: Final = 0  # forwarded as it stands
+DROP: Final = 1  # hop-by-hop, or ours to set: never forwarded
+LENGTH: Final = 2
+HOST: Final = 3
+CONNECTION: Final = 4  # `close` or `keep-alive` alone
+RARE: Final = 5  # from here on h11 reads the whole head
+CODING: Final = 5  # Transfer-Encoding
+EXPECT: Final = 6
+OPTIONS: Final = 7  # Connection that lists fields
+
+# RFC 9110 7.6.1, and what older peers still send.
+_HOP_BY_HOP: Final = frozenset(
+    {
+        b"keep-alive",
+        b"proxy-connection",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"te",
+        b"trailer",
+        b"upgrade",
+        b"http2-settings",
+    }
+)
+
+# Ours to set: whatever a caller puts there could only be a forgery.
+_OURS: Final = frozenset({b"x-forwarded-client-cert", b"x-request-id"})
+
+_KINDS: Final[dict[bytes, int]] = {
+    **dict.fromkeys(_HOP_BY_HOP, DROP),
+    b"content-length": LENGTH,
+    b"host": HOST,
+    b"transfer-encoding": CODING,
+    b"expect": EXPECT,
+}
+
+# Names whose lines repeat and carry no secret.
+KEPT: Final = frozenset(
+    {
+        b"host",
+        b"accept",
+        b"accept-encoding",
+        b"accept-language",
+        b"allow",
+        b"cache-control",
+        b"connection",
+        b"content-length",
+        b"content-type",
+        b"keep-alive",
+        b"mcp-method",
+        b"mcp-protocol-version",
+        b"origin",
+        b"pragma",
+        b"sec-fetch-mode",
+        b"server",
+        b"transfer-encoding",
+        b"user-agent",
+        b"vary",
+        b"x-accel-buffering",
+    }
+)
+
+_LINE: Final = re.compile(
+    rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*+([^\x00-\x08\x0a-\x1f\x7f]*+)"
+)
+
+# What a remembered line costs beside its own bytes, roughly: key, field, slots.
+_ENTRY_BYTES: Final = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One header field: what it means here, its lower-case name, value and wire form."""
+
+    kind: int
+    name: bytes
+    value: bytes
+    wire: bytes
+
+
+def field_of(name: bytes, value: bytes, *, request: bool) -> Field:
+    """Return the field of a *name* and *value* that h11 or the line grammar accepted."""
+    lower = name.lower()
+    return Field(_kind(lower, value, request=request), lower, value, b"%b: %b\r\n" % (name, value))
+
+
+def _kind(lower: bytes, value: bytes, *, request: bool) -> int:
+    if lower == b"connection":
+        return CONNECTION if value.lower() in (b"close", b"keep-alive") else OPTIONS
+    if request and (lower in _OURS or b"_" in lower):
+        # An underscore twin (`x_request_id`) is read as the real one by CGI-like servers.
+        return DROP
+    return _KINDS.get(lower, PASS)
+
+
+def judge_line(line: bytes, *, request: bool) -> Field | None:
+    """Return the field of one header *line* without its CRLF, or None if it is not one.
+
+    Stricter than h11 (RFC 9110 5.5): no control characters but the tab.
+    """
+    match = _LINE.fullmatch(line)
+    if match is None:
+        return None
+    name, value = match.groups()
+    return field_of(name, value.rstrip(b" \t"), request=request)
+
+
+class LineTable:
+    """What is remembered of one peer's heads: start lines and fields by their bytes."""
+
+    __slots__ = ("_capacity", "_used", "fields", "starts")
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._used = 0
+        self.fields: dict[bytes, Field] = {}
+        self.starts: dict[bytes, object] = {}
+
+    def keep_field(self, line: bytes, field: Field) -> None:
+        """Remember *field* under its *line* if its name is one that repeats."""
+        if field.name in KEPT and self._room(len(line)):
+            self.fields[line] = field
+
+    def keep_start(self, line: bytes, start: object) -> None:
+        """Remember a start line; one with a query may carry a secret and is not kept."""
+        if b"?" not in line and self._room(len(line)):
+            self.starts[line] = start
+
+    def _room(self, size: int) -> bool:
+        cost = 3 * size + _ENTRY_BYTES
+        if cost > self._capacity:
+            return False
+        self._used += cost
+        while self._used > self._capacity:
+            table: dict[bytes, Field] | dict[bytes, object] = (
+                self.fields if len(self.fields) >= len(self.starts) else self.starts
+            )
+            oldest = next(iter(table))
+            del table[oldest]
+            self._used -= 3 * len(oldest) + _ENTRY_BYTES
+        return True
+
+
+class LineTables:
+    """One LineTable a peer, for a bounded number of peers; the oldest is let go."""
+
+    __slots__ = ("_capacity", "_peers", "_tables")
+
+    def __init__(self, capacity: int, peers: int) -> None:
+        self._capacity = capacity
+        self._peers = peers
+        self._tables: dict[str, LineTable] = {}
+
+    def of(self, peer: str) -> LineTable:
+        """Return the table of *peer*, made if there is none."""
+        table = self._tables.get(peer)
+        if table is None:
+            while len(self._tables) >= self._peers:
+                del self._tables[next(iter(self._tables))]
+            table = self._tables[peer] = LineTable(self._capacity)
+        return table

@@ -1,0 +1,59 @@
+"""Deadlines: one sweep over what has one, instead of a timer per request.
+
+Whoever has a deadline sets its own attribute, which costs nothing; twice a
+second the sweep asks who is late. So a limit is met within half a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, Protocol
+
+NEVER: Final = float("inf")
+_PERIOD: Final = 0.5
+
+
+class Timed(Protocol):
+    """Something with a deadline (on the loop's clock), told when it has passed."""
+
+    deadline: float
+
+    def expire(self) -> None:
+        """Act on the deadline; it may set a new one."""
+
+
+class Deadlines:
+    """All that have a deadline, swept twice a second."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._timed: set[Timed] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._timed)
+
+    def add(self, timed: Timed) -> None:
+        """Watch *timed* until it is removed."""
+        self._timed.add(timed)
+
+    def remove(self, timed: Timed) -> None:
+        """Watch *timed* no longer."""
+        self._timed.discard(timed)
+
+    def start(self) -> None:
+        """Begin to sweep."""
+        self._timer = self._loop.call_later(_PERIOD, self._sweep)
+
+    def stop(self) -> None:
+        """Sweep no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _sweep(self) -> None:
+        now = self._loop.time()
+        late = [timed for timed in self._timed if timed.deadline <= now]
+        for timed in late:
+            timed.deadline = NEVER
+            timed.expire()
+        self.start()

@@ -1,0 +1,136 @@
+"""One connection to an endpoint.
+
+While it is lent, everything it learns wakes the flow that holds the lease. A
+connection that says something while nobody asked is closed: those bytes could
+only poison the next exchange.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from ..errors import UpstreamError
+from ..http.h1 import Bounds, ReplyReader
+from ..http.lines import LineTable
+from ..upstream.endpoint import Endpoint
+from .deadlines import NEVER
+from .wake import Wake
+
+_HIGH_WATER: Final = 65_536
+
+
+class Upstream(asyncio.Protocol):
+    """A connection to *endpoint*: `send` a call, then look at `reply` when woken."""
+
+    __slots__ = (
+        "_held",
+        "_transport",
+        "deadline",
+        "endpoint",
+        "fault",
+        "opened",
+        "reply",
+        "served",
+        "wake",
+    )
+
+    def __init__(self, endpoint: Endpoint, table: LineTable, bounds: Bounds, now: float) -> None:
+        self.endpoint = endpoint
+        self.reply = ReplyReader(table, bounds)
+        self.opened = now
+        self.served = 0
+        self.deadline = NEVER
+        self.wake: Wake | None = None
+        self.fault: UpstreamError | None = None
+        self._transport: asyncio.Transport | None = None
+        self._held = False
+
+    # -- what the loop tells
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        if self.wake is None:
+            self.abort()
+            return
+        try:
+            self.reply.feed(data)
+        except UpstreamError as fault:
+            self.fault = fault
+            self.abort()
+        else:
+            self._hold_back()
+        self.wake()
+
+    def eof_received(self) -> bool:
+        self._finish()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._finish()
+
+    def _finish(self) -> None:
+        if self.fault is None:
+            try:
+                self.reply.eof()
+            except UpstreamError as fault:
+                self.fault = fault
+        if self.wake is not None:
+            self.wake()
+
+    def expire(self) -> None:
+        """An idle connection has been idle for long enough."""
+        if self.wake is None:
+            self.abort()
+
+    # -- what the flow asks
+
+    @property
+    def alive(self) -> bool:
+        """Whether bytes can still go both ways."""
+        transport = self._transport
+        return transport is not None and self.fault is None and not transport.is_closing()
+
+    def send(self, method: str, data: bytes) -> None:
+        """Send one whole request in one write."""
+        assert self._transport is not None
+        self.reply.begin(method)
+        self.served += 1
+        self._transport.write(data)
+
+    def take(self) -> bytes:
+        """Return the body that has come, and let more come."""
+        data = self.reply.take()
+        if self._held and self._transport is not None:
+            self._held = False
+            self._transport.resume_reading()
+        return data
+
+    def _hold_back(self) -> None:
+        # Back-pressure: what the caller does not take, the server is not read for.
+        reply = self.reply
+        if reply.waiting > _HIGH_WATER and not self._held:
+            transport = self._transport
+            if transport is not None and not transport.is_closing():
+                self._held = True
+                transport.pause_reading()
+
+    @property
+    def settled(self) -> bool:
+        """Whether the exchange is over on both sides and another may follow."""
+        transport = self._transport
+        return (
+            self.reply.reusable
+            and self.alive
+            and transport is not None
+            and transport.get_write_buffer_size() == 0
+        )
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
