@@ -8,15 +8,14 @@ reads them next. Nothing here knows HTTP, sessions or rules.
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 from jiter import from_json
 
 from ..errors import MessageError
-from .methods import METHODS, NOTIFICATIONS, Method
+from . import twins
+from .methods import METHODS, NOTIFICATIONS, Method, is_session
 
 Kind: TypeAlias = Literal["request", "notification", "response"]
 Id: TypeAlias = str | int | None
@@ -37,22 +36,9 @@ MAX_SUBSCRIPTIONS: Final = 1024
 # Between leaves in `Message.text`: a leaf cannot hold it, because NUL is refused.
 SEPARATOR: Final = "\0"
 
-# Names whose look-alikes are refused, by place. A peer that matches keys without
-# regard to case (Go's encoding/json does) would read `Name` where we read `name`.
-_ENVELOPE: Final = frozenset(
-    {"jsonrpc", "id", "method", "params", "name", "arguments", "uri", "result", "error"}
-)
-_PARAMS: Final = _ENVELOPE | {
-    *("_meta", "cursor", "level", "notifications", "protocolVersion", "ref"),
-    *("inputResponses", "requestState", "task", "taskId"),
-}
-_RESULT: Final = frozenset(
-    {"tools", "prompts", "resources", "resourceTemplates", "cacheScope", "inputRequests"}
-)
-_ERROR: Final = frozenset({"code", "message", "data"})
-_REFERENCE: Final = frozenset({"type", "name", "uri"})
-_SUBSCRIPTIONS: Final = frozenset({"resourceSubscriptions"})
-_LONGEST_FOLDED: Final = 64
+# What a subscription may ask for without naming anything.
+_NEWS: Final = frozenset({"toolsListChanged", "promptsListChanged", "resourcesListChanged"})
+_FOLDED_METHODS: Final = {twins.fold(name): name for name in METHODS}
 
 
 @dataclass(slots=True)
@@ -81,15 +67,12 @@ class Message:
     def session(self) -> bool:
         """Whether this is a session's own traffic rather than a use of something.
 
-        A subscription that names no resource only asks for news of lists: it is what
-        GET was before.
+        A subscription that only asks whether lists have changed is what GET was before.
         """
-        if self.kind is RESPONSE:
-            return True
-        known = METHODS.get(self.method)
-        if known is None:
-            return self.method.startswith(NOTIFICATIONS)
-        return known.session or (known.subject == "subscriptions" and not self.targets)
+        if self.method == "subscriptions/listen":
+            filters = self.params.get("notifications")
+            return filters is None or (type(filters) is dict and filters.keys() <= _NEWS)
+        return self.kind is RESPONSE or is_session(self.method)
 
 
 def parse(body: bytes, max_depth: int = MAX_DEPTH) -> Message:
@@ -100,11 +83,11 @@ def parse(body: bytes, max_depth: int = MAX_DEPTH) -> Message:
     -32600 (no JSON-RPC message) or -32602 (it does not name what it acts on).
     """
     value = _load(body)
-    text = SEPARATOR.join(_strings(value, max_depth))
     if type(value) is not dict:
         raise MessageError(_not_an_object(value), NOT_A_MESSAGE)
-    if not value.keys() <= _ENVELOPE:
-        _refuse_twins(value, _ENVELOPE, "the message")
+    text = leaves(value, max_depth)
+    if not value.keys() <= twins.MESSAGE.known:
+        twins.MESSAGE.refuse_twins(value)
     if value.get("jsonrpc") != "2.0":
         raise MessageError('`jsonrpc` is not "2.0"', NOT_A_MESSAGE)
     if "method" in value:
@@ -112,14 +95,62 @@ def parse(body: bytes, max_depth: int = MAX_DEPTH) -> Message:
     return _response(value, text)
 
 
-def leaves(value: object) -> str:
+def refused_id(body: bytes) -> Id:
+    """Return the id of a *body* that `parse` refused, None where none can be told.
+
+    A refusal answers to the id it can (JSON-RPC 2.0, section 5); never asked of a
+    message that is forwarded.
+    """
+    try:
+        return _id(_load(body)["id"])
+    except (MessageError, LookupError, TypeError):
+        return None
+
+
+def leaves(value: object, max_depth: int = MAX_DEPTH) -> str:
     """Return every string in a parsed *value*, keys too, joined by `SEPARATOR`.
 
-    Level by level: of each object first its keys, then its values. Raises
-    `MessageError` if a string holds NUL, a number is not finite or the nesting is
-    deeper than `MAX_DEPTH`.
+    Outer values come before inner ones, and of an object first its keys, then its
+    values. One walk serves the scan and proves what the parser does not: raises
+    `MessageError` if a string holds NUL, a number is not finite, or objects and
+    arrays are nested deeper than *max_depth*.
     """
-    return SEPARATOR.join(_strings(value, MAX_DEPTH))
+    found: list[str] = []
+    # The list grows while it is walked: whoever is in it will have its children added.
+    containers: list[Any] = [[value]]
+    for container in containers:
+        if type(container) is dict:
+            found += container
+            container = container.values()
+        for child in container:
+            kind = type(child)
+            if kind is str:
+                found.append(child)
+            elif kind is dict or kind is list:
+                containers.append(child)
+            elif kind is float and child - child != 0.0:
+                raise MessageError("a number is too large to be finite", NOT_JSON)
+    # Only more containers than levels can be too deep.
+    if len(containers) > max_depth + 1 and _is_deeper(value, max_depth):
+        raise MessageError(f"nested deeper than {max_depth} levels", NOT_JSON)
+    text = SEPARATOR.join(found)
+    if found and text.count(SEPARATOR) >= len(found):
+        raise MessageError("a string holds NUL", NOT_JSON)
+    return text
+
+
+def _is_deeper(value: object, max_depth: int) -> bool:
+    level: list[Any] = [[value]]
+    for _ in range(max_depth + 1):
+        level = [
+            child
+            for container in level
+            for child in (container.values() if type(container) is dict else container)
+            if type(child) is dict or type(child) is list
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _load(body: bytes) -> Any:
@@ -131,85 +162,18 @@ def _load(body: bytes) -> Any:
         raise MessageError(f"not strict JSON: {str(error)[:200]}", NOT_JSON) from None
 
 
-def _strings(value: object, max_depth: int) -> list[str]:
-    """Collect all strings of *value* and prove, on the way, what the parser does not.
-
-    One walk serves the proof (depth, finite numbers, no NUL) and the scan.
-    """
-    found: list[str] = []
-    level: list[Any] = [(value,)]
-    for _ in range(max_depth + 1):
-        level = _descend(level, found)
-        if not level:
-            break
-    else:
-        raise MessageError(f"nested deeper than {max_depth} levels", NOT_JSON)
-    return found
-
-
-def _descend(level: list[Any], found: list[str]) -> list[Any]:
-    """Add the strings of one *level* of containers to *found*; return the level below."""
-    below: list[Any] = []
-    for container in level:
-        if type(container) is dict:
-            found.extend(container)
-            container = container.values()
-        for child in container:
-            kind = type(child)
-            if kind is str:
-                found.append(child)
-            elif kind is dict or kind is list:
-                below.append(child)
-            elif kind is float and child - child != 0.0:
-                raise MessageError("a number is too large to be finite", NOT_JSON)
-    return below
-
-
 def _not_an_object(value: object) -> str:
     if type(value) is list:
         return "an array is no message: send one message at a time, batches are not accepted"
     return "a message is a JSON object"
 
 
-def _refuse_twins(keys: Iterable[str], names: frozenset[str], place: str) -> None:
-    """Refuse a key that some reader might take for one of *names* although it is not."""
-    for key in keys:
-        if key not in names and _fold(key) in _FOLDED[names]:
-            raise MessageError(
-                f"the key {key[:_LONGEST_FOLDED]!a} in {place} looks like "
-                f"`{_FOLDED[names][_fold(key)]}` but is not it",
-                NOT_JSON,
-            )
-
-
-def _fold(key: str) -> str:
-    """The form in which look-alikes are equal: case, width, ligatures, dots, white space.
-
-    `upper` first, because Java takes the dotless `ı` for `i` that way. Longer keys
-    than any name can fold from are left alone, which bounds the cost.
-    """
-    key = key.strip()
-    if len(key) > _LONGEST_FOLDED:
-        return ""
-    if key.isascii():
-        return key.lower()
-    return unicodedata.normalize("NFKC", key).upper().casefold().replace("\u0307", "").strip()
-
-
-_FOLDED: Final = {
-    names: {_fold(name): name for name in names}
-    for names in (_ENVELOPE, _PARAMS, _RESULT, _ERROR, _REFERENCE, _SUBSCRIPTIONS)
-}
-_FOLDED_METHODS: Final = {_fold(name): name for name in METHODS}
-
-
 def _id(value: object) -> str | int:
     """An id is a string or a whole number; `1.0`, which some servers make of `1`, is 1."""
-    kind = type(value)
-    if kind is str or kind is int:
-        return value  # type: ignore[return-value]
-    if kind is float and value.is_integer() and abs(value) < 2**53:  # type: ignore[attr-defined,arg-type]
-        return int(value)  # type: ignore[call-overload,no-any-return]
+    if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
     raise MessageError("`id` is neither a string nor a whole number", NOT_A_MESSAGE)
 
 
@@ -220,14 +184,18 @@ def _response(value: JsonObject, text: str) -> Message:
         )
     if "params" in value:
         raise MessageError("a response has no `params`", NOT_A_MESSAGE)
-    place, names = ("result", _RESULT) if "result" in value else ("error", _ERROR)
-    outcome = value[place]
+    words, outcome = (
+        (twins.RESULT, value["result"]) if "result" in value else (twins.ERROR, value["error"])
+    )
     if type(outcome) is not dict:
-        raise MessageError(f"`{place}` is not an object", NOT_A_MESSAGE)
-    _refuse_twins(outcome, names, f"`{place}`")
+        raise MessageError(f"{words.place} is not an object", NOT_A_MESSAGE)
+    if not outcome.keys() <= words.known:
+        words.refuse_twins(outcome)
+    message_id = value.get("id")
     # JSON-RPC 2.0, section 5: an error about a message whose id nobody could read has none.
-    unknown = value.get("id") is None and place == "error"
-    return Message(RESPONSE, None if unknown else _id(value.get("id")), "", {}, value, text)
+    if message_id is not None or words is twins.RESULT:
+        message_id = _id(message_id)
+    return Message(RESPONSE, message_id, "", {}, value, text)
 
 
 def _calling(value: JsonObject, text: str) -> Message:
@@ -245,7 +213,8 @@ def _calling(value: JsonObject, text: str) -> Message:
         kind = NOTIFICATION
         message_id = None
     _check_kind(kind, method, known)
-    message = Message(kind, message_id, method, _params(value), value, text)
+    words = twins.PARAMS if known is None else twins.KNOWN_PARAMS
+    message = Message(kind, message_id, method, _params(value, words), value, text)
     if known is not None and known.subject != "nothing":
         _name(message, known)
     return message
@@ -256,21 +225,21 @@ def _check_kind(kind: Kind, method: str, known: Method | None) -> None:
         if kind is NOTIFICATION:
             raise MessageError(f"`{method}` is a request and needs an `id`", NOT_A_MESSAGE)
         return
-    twin = _FOLDED_METHODS.get(_fold(method))
+    twin = _FOLDED_METHODS.get(twins.fold(method))
     if twin is not None:
         raise MessageError(f"the method looks like `{twin}` but is not it", NOT_A_MESSAGE)
     if kind is REQUEST and method.startswith(NOTIFICATIONS):
         raise MessageError("a notification has no `id`", NOT_A_MESSAGE)
 
 
-def _params(value: JsonObject) -> JsonObject:
+def _params(value: JsonObject, words: twins.Words) -> JsonObject:
     params = value.get("params")
     if params is None:
         return {}
     if type(params) is not dict:
         raise MessageError("`params` is not an object", NOT_A_MESSAGE)
-    if not params.keys() <= _PARAMS:
-        _refuse_twins(params, _PARAMS, "`params`")
+    if not params.keys() <= words.known:
+        words.refuse_twins(params)
     return params
 
 
@@ -314,7 +283,7 @@ def _refer(message: Message, known: Method) -> None:
     reference = message.params.get("ref")
     if type(reference) is not dict:
         raise MessageError(f"`{known.name}` needs `ref`: an object", BAD_PARAMS)
-    _refuse_twins(reference, _REFERENCE, "`ref`")
+    twins.REFERENCE.refuse_twins(reference)
     match reference.get("type"):
         case "ref/prompt":
             message.prompt = _text(reference, "name", known, MAX_NAME)
@@ -333,7 +302,7 @@ def _subscriptions(params: JsonObject, known: Method) -> tuple[str, ...]:
         return ()
     if type(notifications) is not dict:
         raise MessageError(f"`notifications` of `{known.name}` is not an object", BAD_PARAMS)
-    _refuse_twins(notifications, _SUBSCRIPTIONS, "`notifications`")
+    twins.SUBSCRIPTIONS.refuse_twins(notifications)
     wanted = notifications.get("resourceSubscriptions")
     if wanted is None:
         return ()
@@ -341,4 +310,5 @@ def _subscriptions(params: JsonObject, known: Method) -> tuple[str, ...]:
         raise MessageError(
             f"`resourceSubscriptions` is not an array of at most {MAX_SUBSCRIPTIONS}", BAD_PARAMS
         )
-    return tuple(_text({"uri": uri}, "uri", known, MAX_URI) for uri in wanted)
+    key = "resourceSubscriptions[]"
+    return tuple(_text({key: uri}, key, known, MAX_URI) for uri in wanted)
