@@ -6,15 +6,19 @@ for a line and fails with everything the child said if it dies or stays silent.
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 PYTHON = sys.executable
 PATIENCE = 30.0
@@ -104,3 +108,104 @@ def running(
         yield process
     finally:
         process.stop()
+
+
+BOOTSTRAP = """\
+apiVersion: sidecar/v1
+kind: Sidecar
+metadata: {{name: files, namespace: mcp-prod, labels: {{app: mcp-server}}}}
+spec:
+  trustDomain: cluster.local
+  identity: {{certs: ./certs/mcp-prod/files}}
+  inbound:
+  - listen: 127.0.0.1:{port}
+    to: {to}
+  admin: {{listen: 127.0.0.1:{admin}}}
+  documents: [./policies]
+  log: {{access: ./access.log}}
+"""
+
+
+class Sidecar:
+    """A running `sidecar run -c FILE` and the folder it runs in, certificates included."""
+
+    def __init__(self, folder: Path, process: Process, port: int, admin: int) -> None:
+        self.folder, self.process = folder, process
+        self.port, self.admin = port, admin
+        self.url = f"https://127.0.0.1:{port}/mcp"
+        self.access_log = folder / "access.log"
+
+    def identity(self, name: str) -> Path:
+        """Return the folder of the certificate of *name* (`NS/SA`), issued at the first asking."""
+        return issue(self.folder, name)
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return the access lines written so far."""
+        if not self.access_log.exists():
+            return []
+        whole = self.access_log.read_text().rpartition("\n")[0]
+        return [json.loads(line) for line in whole.splitlines()]
+
+    def record(self, request_id: str, patience: float = PATIENCE) -> dict[str, Any]:
+        """Return the access line of one request; records are written in batches."""
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline:
+            for line in self.records():
+                if line.get("request_id") == request_id:
+                    return line
+            time.sleep(0.02)
+        raise AssertionError(f"no record of {request_id}\n{self.process.said()}")
+
+    def wait_ready(self, patience: float = PATIENCE) -> None:
+        """Wait for `/readyz`; fail with all it said if it dies or never is."""
+        deadline = time.monotonic() + patience
+        while not self._is_ready():
+            assert self.process.is_alive(), f"the sidecar ended\n{self.process.said()}"
+            assert time.monotonic() < deadline, f"never ready\n{self.process.said()}"
+            time.sleep(0.02)
+
+    def _is_ready(self) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", self.admin, timeout=5)
+        try:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == 200
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+
+@contextmanager
+def sidecar(folder: Path, to: str, documents: str, bootstrap: str = BOOTSTRAP) -> Iterator[Sidecar]:
+    """Run a sidecar before *to* (an origin; a path is cut off) with *documents* in force."""
+    port, admin = free_port(), free_port()
+    origin = "/".join(to.split("/")[:3]) if to.startswith("http") else to
+    (folder / "policies").mkdir(exist_ok=True)
+    (folder / "policies" / "policy.yaml").write_text(documents)
+    text = bootstrap.format(port=port, admin=admin, to=origin)
+    (folder / "sidecar.yaml").write_text(text)
+    issue(folder, "mcp-prod/files")
+    argv = [PYTHON, "-m", "sidecar", "run", "-c", "sidecar.yaml"]
+    with running("sidecar", argv, folder) as process:
+        started = Sidecar(folder, process, port, admin)
+        started.wait_ready()
+        yield started
+
+
+def issue(folder: Path, name: str) -> Path:
+    """Issue a certificate for *name* from the CA of *folder*, once."""
+    certs = folder / "certs" / name
+    if not (certs / "svid.pem").exists():
+        argv = [PYTHON, "-m", "sidecar", "issue-cert", name]
+        done = subprocess.run(
+            argv, cwd=folder, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, f"issue-cert {name}\n{done.stdout}{done.stderr}"
+    return certs
+
+
+def free_port() -> int:
+    """Return a port of loopback that nothing listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

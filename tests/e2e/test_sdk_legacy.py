@@ -1,0 +1,66 @@
+"""The real MCP client of the 1.x line, still the most common, works through a sidecar."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.daemon import Sidecar, sidecar
+from support.sdk_env import legacy_python
+from support.sdk_story import ALLOWED, TOOLS, expect_legacy, sdk_server, tell
+
+CLIENT = "sdk_legacy.py"
+POLICY = f"""
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {{name: agents, namespace: mcp-prod}}
+spec:
+  selector: {{matchLabels: {{app: mcp-server}}}}
+  action: ALLOW
+  rules:
+  - from: [{{source: {{namespaces: [agent]}}}}]
+    to: [{{operation: {{paths: [/mcp], tools: [{", ".join(ALLOWED)}]}}}}]
+"""
+
+# The first run makes an environment with pip.
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module")
+def python(request: pytest.FixtureRequest) -> Path:
+    return legacy_python(request.config.cache.mkdir("mcp1"))
+
+
+@pytest.fixture(scope="module")
+def behind(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
+    folder = tmp_path_factory.mktemp("legacy")
+    with sdk_server(folder) as url, sidecar(folder, url, POLICY) as running:
+        yield running
+
+
+def test_without_a_sidecar_the_fixture_does_all_this(python: Path, tmp_path: Path) -> None:
+    with sdk_server(tmp_path) as url:
+        expect_legacy(tell(python, CLIENT, url), TOOLS)
+
+
+def test_a_whole_session_passes(python: Path, behind: Sidecar) -> None:
+    story = tell(python, CLIENT, behind.url, "--certs", str(behind.identity("agent/alice")))
+    expect_legacy(story, ALLOWED)
+
+
+def test_json_replies_pass_as_well(python: Path, tmp_path: Path) -> None:
+    with sdk_server(tmp_path, "--json") as url, sidecar(tmp_path, url, POLICY) as running:
+        call = ("--only", "echo", "--argument", '{"text": "plain"}')
+        certs = str(running.identity("agent/alice"))
+        story = tell(python, CLIENT, running.url, "--certs", certs, *call)
+    assert story["texts"] == {"echo": "plain"}
+
+
+def test_a_denial_names_its_status(python: Path, behind: Sidecar) -> None:
+    # This client knows no body of an HTTP error: it gives the status and ends the session.
+    call = ("--only", "forget", "--argument", '{"path": "x"}')
+    certs = str(behind.identity("agent/alice"))
+    story = tell(python, CLIENT, behind.url, "--certs", certs, *call)
+    assert "403" in story["failed"] + str(story["errors"])
+    assert "forget" not in story["texts"]

@@ -1,0 +1,85 @@
+"""The real MCP client of the 2.x line does everything through a sidecar, in both eras."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.daemon import PYTHON, Sidecar, sidecar
+from support.sdk_story import ALLOWED, TOOLS, expect_legacy, expect_modern, sdk_server, tell
+
+CLIENT = "sdk_client.py"
+POLICY = f"""
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {{name: agents, namespace: mcp-prod}}
+spec:
+  selector: {{matchLabels: {{app: mcp-server}}}}
+  action: ALLOW
+  rules:
+  - from: [{{source: {{namespaces: [agent]}}}}]
+    to: [{{operation: {{paths: [/mcp], tools: [{", ".join(ALLOWED)}]}}}}]
+"""
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(scope="module")
+def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
+    folder = tmp_path_factory.mktemp("modern")
+    with sdk_server(folder) as url, sidecar(folder, url, POLICY) as running:
+        yield running
+
+
+def test_without_a_sidecar_the_fixture_does_all_this(tmp_path: Path) -> None:
+    with sdk_server(tmp_path) as url:
+        expect_legacy(tell(PYTHON, CLIENT, url, "--mode", "legacy"), TOOLS)
+        expect_modern(tell(PYTHON, CLIENT, url, "--mode", "2026-07-28"), TOOLS)
+
+
+@pytest.mark.parametrize("mode", ["2026-07-28", "auto"])
+def test_the_stateless_era_passes_whole(behind: Sidecar, mode: str) -> None:
+    certs = behind.identity("agent/alice")
+    story = tell(PYTHON, CLIENT, behind.url, "--certs", str(certs), "--mode", mode)
+    expect_modern(story, ALLOWED)
+
+
+def test_the_session_era_passes_whole(behind: Sidecar) -> None:
+    certs = behind.identity("agent/alice")
+    story = tell(PYTHON, CLIENT, behind.url, "--certs", str(certs), "--mode", "legacy")
+    expect_legacy(story, ALLOWED)
+
+
+@pytest.mark.parametrize("mode", ["2026-07-28", "legacy"])
+def test_a_denial_reaches_the_client_as_an_error_of_the_protocol(
+    behind: Sidecar, mode: str
+) -> None:
+    certs = behind.identity("agent/alice")
+    call = ("--only", "forget", "--argument", '{"path": "x"}')
+    story = tell(PYTHON, CLIENT, behind.url, "--certs", str(certs), "--mode", mode, *call)
+    assert not story["failed"]
+    error = story["errors"]["forget"]
+    assert (error["code"], error["message"]) == (-32004, "RBAC: access denied")
+    assert error["data"]["reason"] == "denied"
+    assert behind.record(error["data"]["requestId"])["tool"] == "forget"
+
+
+def test_the_server_is_told_who_called(behind: Sidecar) -> None:
+    certs = behind.identity("agent/alice")
+    call = ("--only", "whoami", "--mode", "2026-07-28")
+    story = tell(PYTHON, CLIENT, behind.url, "--certs", str(certs), *call)
+    assert "URI=spiffe://cluster.local/ns/agent/sa/alice" in story["texts"]["whoami"]
+
+
+def test_a_caller_of_another_namespace_may_do_nothing(behind: Sidecar) -> None:
+    certs = behind.identity("stranger/eve")
+    call = ("--only", "echo", "--argument", '{"text": "x"}', "--mode", "2026-07-28")
+    story = tell(PYTHON, CLIENT, behind.url, "--certs", str(certs), *call)
+    assert story["errors"]["echo"]["code"] == -32004
+
+
+def test_without_a_certificate_there_is_no_connection(behind: Sidecar) -> None:
+    story = tell(PYTHON, CLIENT, behind.url, "--mode", "2026-07-28", "--only", "echo")
+    assert story["failed"] or story["errors"]
+    assert story["http"] == []
