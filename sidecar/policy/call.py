@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from ..mcp.message import Message
 from ..spiffe.id import SpiffeId
+from .verdict import Finding
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +52,9 @@ class Call:
     body: bytes
     content_type: str = ""
     port: int = 0
+    content_encoding: str = ""
     message: Message | None = None
+    flagged: Finding | None = None  # what a scan saw that does not refuse
 
     def header(self, name: bytes) -> bytes | None:
         """Return the first value of the header *name* (lower case), or None."""
