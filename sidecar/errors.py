@@ -64,6 +64,10 @@ class ProtocolError(DownstreamError):
         self.status = status
 
 
+class PathError(DownstreamError):
+    """A request's path has no one meaning."""
+
+
 class CallerGone(DownstreamError):
     """The caller has left, or its connection is of no more use."""
 

@@ -34,6 +34,7 @@ _HOP_BY_HOP: Final = frozenset(
         b"trailer",
         b"upgrade",
         b"http2-settings",
+        b"accept-encoding",  # a compressed reply could not be read here
     }
 )
 
@@ -84,18 +85,20 @@ _ENTRY_BYTES: Final = 400
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One header field: what it means here, its lower-case name, value and wire form."""
+    """One header field: what it means here, its lower-case name and value, and its wire form."""
 
     kind: int
     name: bytes
     value: bytes
     wire: bytes
+    pair: tuple[bytes, bytes]
 
 
 def field_of(name: bytes, value: bytes, *, request: bool) -> Field:
     """Return the field of a *name* and *value* that h11 or the line grammar accepted."""
     lower = name.lower()
-    return Field(_kind(lower, value, request=request), lower, value, b"%b: %b\r\n" % (name, value))
+    wire = b"%b: %b\r\n" % (name, value)
+    return Field(_kind(lower, value, request=request), lower, value, wire, (lower, value))
 
 
 def _kind(lower: bytes, value: bytes, *, request: bool) -> int:

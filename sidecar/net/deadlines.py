@@ -7,6 +7,7 @@ second the sweep asks who is late. So a limit is met within half a second.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final, Protocol
 
 NEVER: Final = float("inf")
@@ -27,6 +28,7 @@ class Deadlines:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self.now: Callable[[], float] = loop.time  # the clock of all deadlines, in seconds
         self._timed: set[Timed] = set()
         self._timer: asyncio.TimerHandle | None = None
 

@@ -8,6 +8,7 @@ only poison the next exchange.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from ..errors import UpstreamError
@@ -25,6 +26,7 @@ class Upstream(asyncio.Protocol):
 
     __slots__ = (
         "_held",
+        "_on_lost",
         "_transport",
         "deadline",
         "endpoint",
@@ -35,7 +37,14 @@ class Upstream(asyncio.Protocol):
         "wake",
     )
 
-    def __init__(self, endpoint: Endpoint, table: LineTable, bounds: Bounds, now: float) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        table: LineTable,
+        bounds: Bounds,
+        now: float,
+        on_lost: Callable[[Upstream], None],
+    ) -> None:
         self.endpoint = endpoint
         self.reply = ReplyReader(table, bounds)
         self.opened = now
@@ -45,6 +54,7 @@ class Upstream(asyncio.Protocol):
         self.fault: UpstreamError | None = None
         self._transport: asyncio.Transport | None = None
         self._held = False
+        self._on_lost = on_lost
 
     # -- what the loop tells
 
@@ -72,6 +82,7 @@ class Upstream(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self._finish()
+        self._on_lost(self)
 
     def _finish(self) -> None:
         if self.fault is None:

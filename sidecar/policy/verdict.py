@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from ..errors import Where
 
@@ -67,17 +67,42 @@ class Finding:
     rule: RuleRef | None = None
 
 
-# Text of a reply -> what was found; and whether a tool may be listed to this caller.
-Inspect: TypeAlias = Callable[[bytes], Finding | None]
+class Stream(Protocol):
+    """A scan of content that passes in pieces."""
+
+    def feed(self, chunk: bytes) -> Finding | None:
+        """Return what the content so far holds, once *chunk* has passed."""
+
+
+class Inspector(Protocol):
+    """What looks for patterns; `policy.scan` makes it."""
+
+    def message(self, body: bytes, value: object) -> Finding | None:
+        """Look through JSON: its bytes, and what was parsed from them."""
+
+    def raw(self, body: bytes) -> Finding | None:
+        """Look through bytes that are no JSON."""
+
+    def stream(self) -> Stream:
+        """Begin to look through content that passes in pieces."""
+
+
+# Whether a tool may be listed to this caller.
 Visible: TypeAlias = Callable[[str], bool]
 
 
 @dataclass(frozen=True, slots=True)
 class Duties:
-    """What a permit obliges on the reply."""
+    """What a permit obliges on the reply: what refuses it, what is only noted, what is hidden."""
 
-    inspect: Inspect | None = None
+    inspect: Inspector | None = None
+    watch: Inspector | None = None
     visible_tool: Visible | None = None
+
+    @property
+    def none(self) -> bool:
+        """Whether the reply may pass unread."""
+        return self.inspect is None and self.watch is None and self.visible_tool is None
 
 
 @dataclass(frozen=True, slots=True)

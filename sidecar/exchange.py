@@ -1,0 +1,188 @@
+"""THE FLOW: the life of one request. Read this first.
+
+understand the request -> decide -> lease a connection -> send -> relay the
+reply -> record. Refusals are values and travel to the one place that writes
+them; faults are exceptions and meet the one `_rescue`. Nothing else here or
+below turns an exception into leave to pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .config.snapshot import Service, Snapshot
+from .errors import (
+    CallerGone,
+    DeadlinePassed,
+    PathError,
+    ProtocolError,
+    SidecarError,
+    UpstreamError,
+)
+from .http.h1 import Request
+from .net.clusters import Clusters, Lease
+from .net.downstream import Downstream
+from .observe.journal import Journal
+from .observe.record import Record
+from .policy.call import Call
+from .policy.decide import decide
+from .policy.path import normalise
+from .policy.verdict import Permit, Reason, Refusal, Verdict
+from .relay import relay
+from .replies import forwarded, refusal_reply
+
+_TRIES = 3  # Istio's default: two retries, and only of what was never sent
+
+
+@dataclass(slots=True)
+class World:
+    """What an exchange needs of everything around it."""
+
+    snapshot: Snapshot
+    clusters: Clusters
+    journal: Journal
+    now: Callable[[], float]  # seconds, monotonic
+    wall: Callable[[], float]  # seconds since the epoch
+    next_id: Callable[[], str]
+    report: Callable[[str, BaseException], None]  # a bug, told to whoever runs this
+
+
+async def serve(request: Request, down: Downstream, world: World) -> None:
+    """The life of one request: from its last byte in to its reply's last byte out."""
+    snapshot = world.snapshot  # pinned: a reload changes nothing for this exchange
+    record = Record(world.next_id(), down.peer, down.door.inbound, world.now())
+    try:
+        verdict = await _handle(request, down, snapshot, record, world)
+        record.verdict = verdict
+        if type(verdict) is Refusal:
+            _refuse(verdict, down, record)
+    except CallerGone:
+        record.broken = record.broken or "the caller left before its reply was whole"
+        raise
+    except Exception as fault:
+        _rescue(fault, down, record, world)
+    finally:
+        world.journal.write(record, world.now())
+
+
+async def _handle(
+    request: Request, down: Downstream, snapshot: Snapshot, record: Record, world: World
+) -> Verdict:
+    if request.fault is not None:
+        raise request.fault
+    service = snapshot.services.get(down.door.inbound)
+    if service is None:
+        return Refusal(Reason.UPSTREAM, "nothing is served here any more", status=503)
+    call = record.call = understand(request, down, service)
+    verdict = record.verdict = decide(call, service.policy, world.wall())
+    record.finding = call.flagged
+    if type(verdict) is Permit:
+        down.deadline = record.started + snapshot.limits.call_timeout
+        return await _forward(request, call, verdict, service, down, record, world)
+    return verdict
+
+
+def understand(request: Request, down: Downstream, service: Service) -> Call:
+    """Return what *request* asks. Raises PathError if its path has no one meaning."""
+    head = request.head
+    assert head is not None
+    path, _, query = head.target.decode("ascii").partition("?")
+    call = Call(
+        down.peer,
+        head.method,
+        normalise(path, service.normalization),
+        query,
+        head.host.decode("ascii"),
+        [field.pair for field in head.fields],
+        request.body,
+        port=service.port,
+    )
+    if request.body:
+        for field in head.fields:
+            if field.name == b"content-type":
+                # Said twice, it is whatever the server takes: neither is believed.
+                twice = call.content_type != ""
+                call.content_type = "?" if twice else field.value.decode("latin-1")
+            elif field.name == b"content-encoding":
+                call.content_encoding += field.value.decode("latin-1")
+    return call
+
+
+async def _forward(
+    request: Request,
+    call: Call,
+    permit: Permit,
+    service: Service,
+    down: Downstream,
+    record: Record,
+    world: World,
+) -> Verdict:
+    """Send the call to an endpoint and relay its reply; another one is tried if it never left."""
+    data = forwarded(request, call, down, service, record.request_id)
+    tried: list[str] = []
+    while True:
+        lease = world.clusters.lease(permit, service.cluster, down.wake, tried)
+        if type(lease) is Refusal:
+            return lease
+        assert isinstance(lease, Lease)
+        try:
+            while lease.upstream is None:
+                if lease.fault is not None:
+                    raise lease.fault
+                await down.wake
+            record.upstream = lease.endpoint.address
+            record.sent = world.now()
+            lease.upstream.send(call.method, data)
+            return await relay(lease, permit, down, record, world)
+        except UpstreamError as fault:
+            if fault.sent or record.status or len(tried) + 1 >= _TRIES:
+                raise
+            tried.append(lease.endpoint.address)
+        finally:
+            lease.end(world.now())
+
+
+def _refuse(refusal: Refusal, down: Downstream, record: Record) -> None:
+    """Tell the caller no. Once a reply has begun, only breaking it off tells the truth."""
+    if record.status:
+        down.abort()
+        return
+    record.status = refusal.status
+    down.write(refusal_reply(refusal, record, close=down.close_after or down.draining))
+
+
+def _rescue(fault: Exception, down: Downstream, record: Record, world: World) -> None:
+    """The one place where a fault becomes an answer, and never leave to pass."""
+    if not down.gone:
+        down.wake.fault = None
+    refusal = _refusal_of(fault)
+    if not isinstance(fault, SidecarError):
+        world.report(f"request {record.request_id}", fault)
+        down.close_after = True
+    if isinstance(fault, ProtocolError):
+        down.close_after = True
+    if record.status:
+        record.broken = refusal.detail
+        down.abort()
+        return
+    record.verdict = refusal
+    _refuse(refusal, down, record)
+
+
+def _refusal_of(fault: Exception) -> Refusal:
+    detail = str(fault)
+    match fault:
+        case ProtocolError(status=413):
+            return Refusal(Reason.TOO_LARGE, detail, detail=detail)
+        case ProtocolError():
+            return Refusal(Reason.INVALID, detail, status=fault.status, detail=detail)
+        case PathError():
+            return Refusal(Reason.INVALID, detail, detail=detail)
+        case DeadlinePassed():
+            return Refusal(Reason.TIMEOUT, "the server took too long", detail=detail)
+        case UpstreamError():
+            return Refusal(
+                Reason.UPSTREAM, "the server cannot be reached", status=fault.status, detail=detail
+            )
+    return Refusal(Reason.INTERNAL, "an internal fault", detail=type(fault).__name__)

@@ -1,0 +1,243 @@
+"""One connection of a caller: bytes in, whole requests for the flow, bytes out.
+
+One task a connection runs `converse`, and one Wake is all it ever waits on.
+Nothing here decides anything: it cuts requests, writes replies, keeps the
+limits of size and time, and tells the flow when the caller has gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from ..errors import CallerGone, DeadlinePassed, ProtocolError
+from ..http.h1 import CONTINUE, Bounds, Request, RequestReader
+from ..http.lines import LineTables
+from ..policy.call import Peer
+from .deadlines import NEVER, Deadlines
+from .wake import Wake
+
+_IDLE: Final = 0
+_IN_HEAD: Final = 1
+_IN_BODY: Final = 2
+
+Serve: TypeAlias = Callable[[Request, "Downstream"], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Limits of time on a caller's connection, in seconds."""
+
+    head: float = 10.0
+    body: float = 30.0
+    idle: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What all connections of one listener share."""
+
+    inbound: str
+    port: int
+    bounds: Bounds
+    times: Times
+    tables: LineTables
+    deadlines: Deadlines
+    serve: Serve
+    spawn: Callable[..., asyncio.Task[None]]
+    live: set[Downstream]
+    identify: Callable[[asyncio.BaseTransport], Peer | None]
+
+
+class Downstream(asyncio.Protocol):
+    """The caller's side of an exchange; `request` is the one to serve, if there is one."""
+
+    __slots__ = (
+        "_phase",
+        "_reader",
+        "_task",
+        "_transport",
+        "busy",
+        "close_after",
+        "deadline",
+        "door",
+        "draining",
+        "forwarded_for",
+        "gone",
+        "paused",
+        "peer",
+        "request",
+        "wake",
+    )
+
+    def __init__(self, door: Door, loop: asyncio.AbstractEventLoop) -> None:
+        self.door = door
+        self.wake = Wake(loop)
+        self.deadline = NEVER
+        self.request: Request | None = None
+        self.peer: Peer
+        self.forwarded_for = b""  # the lines that tell the server who called, made once
+        self.paused = False  # the caller does not take what we write
+        self.gone = False
+        self.busy = False  # a request is being served
+        self.draining = False
+        self.close_after = False
+        self._transport: asyncio.Transport
+        self._reader: RequestReader
+        self._phase = _IDLE
+        self._task: asyncio.Task[None] | None = None
+
+    # -- what the loop tells
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        door = self.door
+        peer = door.identify(transport)
+        if peer is None:
+            self.gone = True
+            transport.abort()
+            return
+        self.peer = peer
+        self._reader = RequestReader(door.tables.of(peer.principal), door.bounds)
+        door.live.add(self)
+        door.deadlines.add(self)
+        self._await_request()
+        self._task = door.spawn(self._converse(), "caller")
+
+    def data_received(self, data: bytes) -> None:
+        if self.gone:
+            return
+        self._reader.feed(data)
+        if self.request is None:
+            self._cut()
+        elif self._reader.waiting > self.door.bounds.head:
+            # A caller that sends ahead waits until its turn.
+            self._transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        # Half-closed by the caller: what it asked is still answered, nothing new is read.
+        self.close_after = True
+        if not self.busy and self.request is None:
+            self._leave()
+        return self._transport.get_extra_info("ssl_object") is None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._leave()
+
+    def pause_writing(self) -> None:
+        self.paused = True
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        self.wake()
+
+    def _leave(self) -> None:
+        if self.gone:
+            return
+        self.gone = True
+        self.door.live.discard(self)
+        self.door.deadlines.remove(self)
+        self.wake.throw(CallerGone("the caller has left"))
+
+    def _cut(self) -> None:
+        """Take one whole request off what has come, if there is one."""
+        reader = self._reader
+        request = self.request = reader.next()
+        if request is not None:
+            self.deadline = NEVER
+            self.wake()
+            return
+        if reader.wants_continue():
+            self._transport.write(CONTINUE)
+        times = self.door.times
+        if reader.in_body:
+            self._enter(_IN_BODY, times.body)
+        elif reader.began:
+            self._enter(_IN_HEAD, times.head)
+
+    def _await_request(self) -> None:
+        self._phase = _IDLE
+        self.deadline = self.door.deadlines.now() + self.door.times.idle
+
+    def _enter(self, phase: int, limit: float) -> None:
+        # The limit counts from the phase's first byte: a trickle does not renew it.
+        if phase != self._phase:
+            self._phase = phase
+            self.deadline = self.door.deadlines.now() + limit
+
+    def expire(self) -> None:
+        """A limit of time has passed: of the exchange, of a request half sent, or of idleness."""
+        if self.busy:
+            self.wake.throw(DeadlinePassed("the exchange took too long"))
+        elif self._reader.began:
+            fault = ProtocolError("the request took too long to come", 408)
+            self._reader.broken = True
+            self.request = Request(None, fault=fault)
+            self.wake()
+        else:
+            self._transport.close()
+
+    # -- the flow
+
+    async def _converse(self) -> None:
+        """One HTTP/1 connection: one exchange after the other."""
+        serve = self.door.serve
+        try:
+            while True:
+                while self.request is None:
+                    await self.wake
+                request = self.request
+                self.busy = True
+                self.close_after |= request.head is None or request.head.close
+                await serve(request, self)
+                self.busy = False
+                if not self._next():
+                    return
+        except CallerGone:
+            return
+        finally:
+            self._close()
+
+    def _next(self) -> bool:
+        """Look at what came meanwhile; False if this connection serves no more."""
+        if self.close_after or self.draining or self.gone:
+            return False
+        self.request = None
+        self._await_request()
+        if self._reader.waiting:
+            self._transport.resume_reading()
+            self._cut()
+        return True
+
+    # -- what the flow asks
+
+    def write(self, data: bytes) -> None:
+        """Write to the caller; look at `paused` before writing much more."""
+        self._transport.write(data)
+
+    @property
+    def http10(self) -> bool:
+        """Whether the request being served is HTTP/1.0, which knows no chunks."""
+        request = self.request
+        return request is not None and request.head is not None and request.head.http10
+
+    def drain(self) -> None:
+        """Serve what is being served, and nothing after it."""
+        self.draining = True
+        if not self.busy and not self.gone:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Break the connection, so that a reply half sent can't look whole."""
+        self.close_after = True
+        if not self.gone:
+            self._transport.abort()
+
+    def _close(self) -> None:
+        if not self.gone:
+            self._transport.close()
+
+

@@ -1,0 +1,196 @@
+"""Where we accept: a bound socket, a handshake per connection, and who was let in.
+
+The TLS context is chosen per accepted socket, so a reload is a new reference
+and no connection is ever switched by what its caller says. Each refusal at the
+handshake is logged with its reason; not a byte of it has reached a server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from ..errors import IdentityError, StartError
+from ..policy.call import Peer
+from .downstream import Door, Downstream
+from .tasks import Tasks
+from .tls import Identity, identify, reason_of
+
+_BACKLOG: Final = 1024
+_ACCEPTS_A_TURN: Final = 32
+_TLS_HANDSHAKE: Final = 0x16  # the first byte of a TLS record that opens a handshake
+_EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_PAUSE: Final = 0.2  # seconds without accepting, once the process is out of descriptors
+
+
+class Mtls(StrEnum):
+    """What a port asks of its callers (Istio's PeerAuthentication modes)."""
+
+    STRICT = "STRICT"
+    PERMISSIVE = "PERMISSIVE"
+    DISABLE = "DISABLE"
+
+
+@dataclass(slots=True)
+class Gate:
+    """What all listeners ask before they let a connection in; changes with each reload."""
+
+    mode: Callable[[str], Mtls]
+    identity: Callable[[], Identity | None]
+    wall: Callable[[], float]
+    failed: Callable[[str, str, str], None]  # peer, reason, detail
+    shook: Callable[[], None]
+    max_connections: int
+    max_handshakes: int
+    handshake_timeout: float
+
+
+class Listener:
+    """One bound socket; `door` is what its connections share."""
+
+    def __init__(self, sock: socket.socket, door: Door, gate: Gate, tasks: Tasks) -> None:
+        self._sock = sock
+        self._door = door
+        self._gate = gate
+        self._tasks = tasks
+        self._loop = asyncio.get_running_loop()
+        self._shaking = 0
+        self._open = False
+
+    @property
+    def address(self) -> str:
+        """`host:port` as bound."""
+        host, port = self._sock.getsockname()[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def start(self) -> None:
+        """Begin to accept."""
+        self._open = True
+        self._loop.add_reader(self._sock.fileno(), self._accept)
+
+    def stop(self) -> None:
+        """Accept no more, and free the address."""
+        if self._open:
+            self._open = False
+            self._loop.remove_reader(self._sock.fileno())
+        self._sock.close()
+
+    def _accept(self) -> None:
+        for _ in range(_ACCEPTS_A_TURN):
+            try:
+                sock, address = self._sock.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    self._rest()
+                    return
+                raise
+            self._admit(sock, address[0], address[1])
+
+    def _rest(self) -> None:
+        """Out of descriptors: let some be freed instead of spinning on a ready socket."""
+        self._gate.failed("", "out_of_descriptors", "accepting again shortly")
+        self._loop.remove_reader(self._sock.fileno())
+        self._loop.call_later(_PAUSE, self._resume)
+
+    def _resume(self) -> None:
+        if self._open:
+            self._loop.add_reader(self._sock.fileno(), self._accept)
+
+    def _admit(self, sock: socket.socket, ip: str, port: int) -> None:
+        gate = self._gate
+        if len(self._door.live) >= gate.max_connections or self._shaking >= gate.max_handshakes:
+            sock.close()
+            gate.failed(f"{ip}:{port}", "too_many_connections", "")
+            return
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._shaking += 1
+        self._tasks.spawn(self._welcome(sock, ip, port), "handshake")
+
+    async def _welcome(self, sock: socket.socket, ip: str, port: int) -> None:
+        try:
+            async with asyncio.timeout(self._gate.handshake_timeout):
+                await self._shake(sock, ip, port)
+        except (OSError, TimeoutError, IdentityError) as error:
+            sock.close()
+            self._gate.failed(f"{ip}:{port}", reason_of(error), str(error))
+        finally:
+            self._shaking -= 1
+
+    async def _shake(self, sock: socket.socket, ip: str, port: int) -> None:
+        gate = self._gate
+        mode = gate.mode(self._door.inbound)
+        identity = gate.identity()
+        secure = mode is Mtls.STRICT or (mode is Mtls.PERMISSIVE and await self._is_tls(sock))
+        context: ssl.SSLContext | None = None
+        if secure:
+            if identity is None:
+                raise IdentityError("no_identity", "this sidecar has no certificate yet")
+            context = identity.context
+        await self._loop.connect_accepted_socket(
+            lambda: Downstream(self._door, self._loop), sock, ssl=context
+        )
+
+    async def _is_tls(self, sock: socket.socket) -> bool:
+        """Look at the first byte without taking it: TLS must authenticate, all else is plain."""
+        ready = self._loop.create_future()
+        self._loop.add_reader(sock.fileno(), lambda: ready.done() or ready.set_result(None))
+        try:
+            await ready
+        finally:
+            self._loop.remove_reader(sock.fileno())
+        first = sock.recv(1, socket.MSG_PEEK)
+        if not first:
+            raise ConnectionResetError("closed before the first byte")
+        return first[0] == _TLS_HANDSHAKE
+
+
+def peer_of(transport: asyncio.BaseTransport, gate: Gate) -> Peer | None:
+    """Return who is at the other end of *transport*, or None after saying why not."""
+    address = transport.get_extra_info("peername") or ("", 0)
+    ip, port = str(address[0]), int(address[1])
+    connection = transport.get_extra_info("ssl_object")
+    if connection is None:
+        return Peer(None, ip, port)
+    identity = gate.identity()
+    try:
+        if identity is None:
+            raise IdentityError("no_identity", "this sidecar has no certificate")
+        svid = identify(connection, identity.bundles, gate.wall())
+    except IdentityError as error:
+        gate.failed(f"{ip}:{port}", error.reason, str(error))
+        return None
+    gate.shook()
+    return Peer(
+        svid.id, ip, port, svid.sha256, svid.serial, svid.not_after, connection.server_hostname or ""
+    )
+
+
+def bind(address: str) -> socket.socket:
+    """Return a listening socket on `host:port` or `[ipv6]:port`. Raises StartError."""
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, int(port)))
+        sock.listen(_BACKLOG)
+    except (OSError, ValueError, OverflowError) as error:
+        sock.close()
+        raise StartError(
+            f"cannot listen on `{address}`: {error}",
+            help="choose a free port of an address of this machine",
+        ) from None
+    sock.setblocking(False)
+    return sock
+
+

@@ -1,0 +1,152 @@
+"""TLS 1.3 with SPIFFE certificates: contexts, and who is at the other end.
+
+A context is made anew whenever files change, tried on itself in memory, and
+then handed out; a live one is never changed. There are no session tickets: a
+resumed session would accept a certificate that has expired or was revoked.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from ..errors import IdentityError, StartError
+from ..spiffe.bundle import Bundles
+from ..spiffe.svid import X509Svid, verify
+
+ALPN: Final = ("http/1.1",)
+_DER: Final = 2  # _ssl.ENCODING_DER
+
+# OpenSSL's X509_V_ERR_* codes and what they mean to an operator.
+_VERIFY_REASONS: Final[dict[int, str]] = {
+    2: "unknown_ca",
+    7: "unknown_ca",  # a signature that does not fit the issuer of that name
+    9: "not_yet_valid",
+    10: "expired",
+    18: "unknown_ca",
+    19: "unknown_ca",
+    20: "unknown_ca",
+    21: "unknown_ca",
+    24: "unknown_ca",  # an issuer that is no CA
+    25: "unknown_ca",
+    26: "wrong_purpose",
+    32: "unknown_ca",  # an issuer that may not sign
+    79: "unknown_ca",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Our SVID, the bundles we trust, and a server context made of both."""
+
+    svid: X509Svid
+    bundles: Bundles
+    context: ssl.SSLContext
+
+
+def make_identity(
+    svid: X509Svid, bundles: Bundles, cert: Path, key: Path, now: float
+) -> Identity:
+    """Return an identity from files that were checked. Raises StartError if TLS refuses them."""
+    try:
+        context = _server_context(cert, key, bundles)
+        _try(context, cert, key, bundles, now)
+    except (ssl.SSLError, OSError, IdentityError) as error:
+        raise StartError(
+            f"TLS does not take `{cert}` with `{key}`: {error}",
+            help="issue a new pair with `sidecar issue-cert`",
+        ) from None
+    return Identity(svid, bundles, context)
+
+
+def _server_context(cert: Path, key: Path, bundles: Bundles) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.num_tickets = 0
+    context.set_alpn_protocols(list(ALPN))
+    context.load_cert_chain(cert, key)
+    _trust(context, bundles)
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def _trust(context: ssl.SSLContext, bundles: Bundles) -> None:
+    # All domains' roots let OpenSSL build the path; `identify` then asks that a chain
+    # ends in the bundle of its own trust domain.
+    for root in bundles.roots:
+        context.load_verify_locations(cadata=root)
+
+
+def client_context(cert: Path, key: Path, bundles: Bundles) -> ssl.SSLContext:
+    """Return a context for calling other meshed services; who answers is checked by SPIFFE ID."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname = False
+    context.load_cert_chain(cert, key)
+    _trust(context, bundles)
+    return context
+
+
+def _try(
+    context: ssl.SSLContext, cert: Path, key: Path, bundles: Bundles, now: float
+) -> None:
+    """Shake hands with ourselves in memory: a context that can't is never used."""
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server = context.wrap_bio(there, back, server_side=True)
+    client = client_context(cert, key, bundles).wrap_bio(back, there)
+    for _ in range(4):
+        for side in (client, server):
+            try:
+                side.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+    identify(server, bundles, now)
+
+
+def identify(connection: ssl.SSLObject, bundles: Bundles, now: float) -> X509Svid:
+    """Return the SVID at the other end of *connection*. Raises IdentityError.
+
+    OpenSSL has verified the path; everything that SPIFFE asks beyond it is asked here.
+    """
+    chain = _verified_chain(connection)
+    if not chain:
+        raise IdentityError("no_certificate", "no certificate was presented")
+    return verify(chain, bundles, now)
+
+
+def _verified_chain(connection: ssl.SSLObject) -> Sequence[bytes]:
+    """Return the chain that OpenSSL verified, in DER, leaf first.
+
+    Python offers it publicly from 3.13 on; before, only below the surface.
+    """
+    public = getattr(connection, "get_verified_chain", None)
+    if public is not None:
+        return list(public())
+    below: Any = connection._sslobj  # type: ignore[attr-defined]
+    return [certificate.public_bytes(_DER) for certificate in below.get_verified_chain() or ()]
+
+
+
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the word under which a failed handshake is logged."""
+    if isinstance(error, IdentityError):
+        return error.reason
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _VERIFY_REASONS.get(error.verify_code, "unknown_ca")
+    if isinstance(error, ssl.SSLError):
+        library = error.reason or ""
+        if library == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
+            return "no_certificate"
+        if library in ("HTTP_REQUEST", "WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL"):
+            return "plaintext"
+        if library == "UNSUPPORTED_PROTOCOL":
+            return "old_protocol"
+        return "tls_error"
+    if isinstance(error, TimeoutError):
+        return "timeout"
+    return "closed"

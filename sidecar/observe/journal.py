@@ -1,0 +1,67 @@
+"""The journal: every exchange is counted and written down, in batches.
+
+Lines wait in a bounded list until whoever owns the file takes them. A file
+that cannot be written never stops a call: lines are lost and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Final
+
+import orjson
+
+from .metrics import Metrics
+from .record import Record
+
+_MAX_WAITING: Final = 10_000
+
+
+class Journal:
+    """Takes records; `take` gives the lines that wait."""
+
+    __slots__ = ("_lines", "_second", "_stamp", "_wall", "metrics", "writes")
+
+    def __init__(self, metrics: Metrics, wall: Callable[[], float], *, writes: bool) -> None:
+        self.metrics = metrics
+        self.writes = writes  # whether access lines are wanted
+        self._wall = wall
+        self._lines: list[bytes] = []
+        self._second = -1
+        self._stamp = ""
+
+    def write(self, record: Record, ended: float) -> None:
+        """Count *record*, and keep its line for the log."""
+        self.metrics.count(record, ended)
+        if not self.writes:
+            return
+        if len(self._lines) >= _MAX_WAITING:
+            self.metrics.lost_lines += 1
+            return
+        self._lines.append(
+            orjson.dumps(record.line(self._now(), ended), option=orjson.OPT_APPEND_NEWLINE)
+        )
+
+    def event(self, fields: dict[str, object]) -> None:
+        """Keep a line that is no exchange's, such as a failed handshake."""
+        if len(self._lines) >= _MAX_WAITING:
+            self.metrics.lost_lines += 1
+            return
+        self._lines.append(
+            orjson.dumps({"ts": self._now(), **fields}, option=orjson.OPT_APPEND_NEWLINE)
+        )
+
+    def take(self) -> bytes:
+        """Return the lines that wait, and forget them."""
+        lines, self._lines = self._lines, []
+        return b"".join(lines)
+
+    def _now(self) -> str:
+        """Return the wall-clock time as RFC 3339 in UTC with milliseconds."""
+        now = self._wall()
+        second = int(now)
+        if second != self._second:
+            self._second = second
+            self._stamp = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        return f"{self._stamp}.{int((now - second) * 1000):03d}Z"

@@ -1,0 +1,267 @@
+"""The reply's half of the flow: what comes from the server, reviewed and passed on.
+
+A permit's duties decide how: unread, as one JSON body, event by event, or as a
+stream that is scanned while it passes. At most one buffer's worth waits here: a
+caller that does not read stops the server from being read. Once a head is out,
+a reply that can't be finished is broken off, never ended as if it were whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from .errors import CallerGone, MessageError
+from .http.h1 import LAST_CHUNK, write_chunk, write_reply_head
+from .http.head import ReplyHead
+from .mcp.sse import Event, EventSplitter, write_event
+from .net.clusters import Lease
+from .net.downstream import Downstream
+from .net.upstream import Upstream
+from .observe.record import Record
+from .policy.decide import review
+from .policy.verdict import Finding, Permit, Reason, Refusal, Verdict
+from .replies import refusal_message
+
+if TYPE_CHECKING:
+    from .exchange import World
+
+_PLAIN: Final = (b"", b"identity")
+
+
+async def relay(
+    lease: Lease, permit: Permit, down: Downstream, record: Record, world: World
+) -> Verdict:
+    """Pass the server's reply on; the verdict changes if the reply itself is refused."""
+    up = lease.upstream
+    assert up is not None
+    head = await _head(up, down)
+    record.answered = world.now()
+    lease.answered(head.status, record.answered)
+    return await _Reply(up, head, permit, down, record, world).run()
+
+
+async def _head(up: Upstream, down: Downstream) -> ReplyHead:
+    """Wait for the reply's head; interim replies go on as they come (RFC 9110 15.2)."""
+    reply = up.reply
+    while True:
+        if reply.informational:
+            for interim in reply.informational:
+                if interim.status != 100 and not down.http10:
+                    down.write(write_reply_head(interim, -1, chunked=False, close=False))
+            reply.informational.clear()
+        if reply.head is not None:
+            return reply.head
+        if up.fault is not None:
+            raise up.fault
+        await down.wake
+
+
+class _Reply:
+    """One reply on its way to the caller."""
+
+    __slots__ = ("down", "head", "permit", "record", "up", "verdict", "world")
+
+    def __init__(
+        self,
+        up: Upstream,
+        head: ReplyHead,
+        permit: Permit,
+        down: Downstream,
+        record: Record,
+        world: World,
+    ) -> None:
+        self.up = up
+        self.head = head
+        self.permit = permit
+        self.down = down
+        self.record = record
+        self.world = world
+        self.verdict: Verdict = permit
+
+    async def run(self) -> Verdict:
+        """Choose the way by the permit's duties and the content's type."""
+        duties = self.permit.duties
+        if self.up.reply.length == 0:
+            return self._bodiless()
+        if duties.none:
+            return await self._unread()
+        if self.head.get(b"content-encoding").lower() not in _PLAIN:
+            return _unreadable("it is compressed")
+        kind = self.head.get(b"content-type").partition(b";")[0].strip().lower()
+        if kind == b"text/event-stream":
+            return await self._events()
+        if kind == b"application/json" or kind.endswith(b"+json") or not kind:
+            return await self._json()
+        return await self._scanned()
+
+    # -- the ways
+
+    def _bodiless(self) -> Verdict:
+        # To HEAD, and in 304, `Content-Length` speaks of a body that does not come
+        # (RFC 9110 8.6); in 204 it must not stand.
+        head = self.head
+        length = head.length if head.length >= 0 and head.status != 204 else -1
+        self._begin(length, chunked=False)
+        return self.permit
+
+    async def _unread(self) -> Verdict:
+        reply = self.up.reply
+        if reply.whole and reply.length > 0:
+            self._begin(reply.length, chunked=False, body=self.up.take())
+            return self.permit
+        chunked = reply.length < 0 and not self.down.http10
+        self._begin(reply.length, chunked=chunked)
+        return await self._pump(None, chunked=chunked)
+
+    async def _json(self) -> Verdict:
+        """Wait for the whole body, up to a limit, and review it."""
+        limit = self.world.snapshot.limits.reply_body_bytes
+        body = await self._collect(limit)
+        if body is None:
+            return _unreadable(f"it is over {limit} bytes")
+        self.record.answered = self.world.now()
+        if body:
+            reviewed = review(body, self.permit, self._note)
+            if type(reviewed) is Refusal:
+                return reviewed
+            assert isinstance(reviewed, bytes)
+            body = reviewed
+        self._begin(len(body), chunked=False, body=body)
+        return self.permit
+
+    async def _events(self) -> Verdict:
+        """Pass an event stream on, each event once it is whole and reviewed."""
+        splitter = EventSplitter(self.world.snapshot.limits.event_bytes)
+        chunked = not self.down.http10
+        self._begin(-1, chunked=chunked)
+
+        def reviewed(piece: bytes) -> bytes:
+            return b"".join([self._event(event) for event in splitter.feed(piece)])
+
+        return await self._pump(reviewed, chunked=chunked)
+
+    async def _scanned(self) -> Verdict:
+        """Pass other content on as it comes, through a scan that keeps its state."""
+        duties = self.permit.duties
+        scan = duties.inspect.stream() if duties.inspect is not None else None
+        watch = duties.watch.stream() if duties.watch is not None else None
+
+        def look(piece: bytes) -> Finding | None:
+            if watch is not None and self.record.finding is None:
+                self.record.finding = watch.feed(piece)
+            return scan.feed(piece) if scan is not None else None
+
+        while not self.up.reply.waiting and not self.up.reply.whole:
+            self._check()
+            await self.down.wake
+        first = self.up.take()
+        finding = look(first)
+        if finding is not None:
+            return _injection(finding)
+        length = self.up.reply.length
+        chunked = length < 0 and not self.down.http10
+        self._begin(length, chunked=chunked, body=write_chunk(first) if chunked else first)
+
+        def scanned(piece: bytes) -> bytes:
+            finding = look(piece)
+            if finding is not None:
+                self._break(_injection(finding))
+            return piece
+
+        return await self._pump(scanned, chunked=chunked)
+
+    # -- the parts
+
+    def _begin(self, length: int, *, chunked: bool, body: bytes = b"") -> None:
+        """Write the head, and what there is of the body with it."""
+        down = self.down
+        if not chunked and length < 0 and self.up.reply.length != 0:
+            down.close_after = True  # to HTTP/1.0 the end of the connection is the end of the body
+        down.close_after = close = down.close_after or down.draining
+        self.record.status = self.head.status
+        down.write(write_reply_head(self.head, length, chunked=chunked, close=close) + body)
+
+    async def _collect(self, limit: int) -> bytes | None:
+        """Return the whole body, or None if it is over *limit* bytes."""
+        reply = self.up.reply
+        if reply.length > limit:
+            return None
+        pieces: list[bytes] = []
+        size = 0
+        while True:
+            pieces.append(self.up.take())
+            size += len(pieces[-1])
+            if size > limit:
+                return None
+            if reply.whole:
+                return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            self._check()
+            await self.down.wake
+
+    async def _pump(self, through: Callable[[bytes], bytes] | None, *, chunked: bool) -> Verdict:
+        """Pass the body on, piece by piece, never faster than the caller takes it."""
+        up, down, reply = self.up, self.down, self.up.reply
+        now, idle = self.world.now, self.world.snapshot.limits.stream_idle_timeout
+        while True:
+            down.deadline = now() + idle
+            piece = up.take()
+            if piece and through is not None:
+                piece = self._through(through, piece)
+            if piece:
+                down.write(write_chunk(piece) if chunked else piece)
+            while down.paused:
+                await down.wake
+            if reply.waiting:
+                continue
+            if reply.whole:
+                break
+            self._check()
+            await down.wake
+        if chunked:
+            down.write(LAST_CHUNK)
+        return self.verdict
+
+    def _through(self, through: Callable[[bytes], bytes], piece: bytes) -> bytes:
+        try:
+            return through(piece)
+        except MessageError as error:
+            self._break(_unreadable(str(error)))
+            raise
+
+    def _check(self) -> None:
+        if self.up.fault is not None:
+            raise self.up.fault
+
+    def _break(self, refusal: Refusal) -> None:
+        """Break a reply off that has begun; the record says why."""
+        self.record.verdict = refusal
+        self.record.broken = refusal.detail
+        self.down.abort()
+        raise CallerGone(refusal.detail)
+
+    def _event(self, event: Event) -> bytes:
+        if not event.data:
+            return event.raw
+        reviewed = review(event.data, self.permit, self._note)
+        if type(reviewed) is Refusal:
+            self.verdict = reviewed
+            return write_event(refusal_message(reviewed, self.record), like=event)
+        assert isinstance(reviewed, bytes)
+        return event.raw if reviewed is event.data else write_event(reviewed, like=event)
+
+    def _note(self, finding: Finding) -> None:
+        self.record.finding = finding
+
+
+def _unreadable(why: str) -> Refusal:
+    return Refusal(Reason.UPSTREAM, "the server's reply cannot be inspected", detail=why)
+
+
+def _injection(finding: Finding) -> Refusal:
+    return Refusal(
+        Reason.INJECTION,
+        "the content was refused by an inspection",
+        rule=finding.rule,
+        detail=f"pattern `{finding.pattern}`",
+    )

@@ -1,0 +1,114 @@
+"""What we write ourselves: the request that goes on to the server, and the refusal that goes back.
+
+The body that was judged is the body that is sent. Who called is told in
+`x-forwarded-client-cert`, in Envoy's form and made by us alone. Refusals are
+always JSON-RPC errors, so that no client takes them for another era's server.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .config.snapshot import Service
+from .http.h1 import Request
+from .mcp.edit import error_reply
+from .net.downstream import Downstream
+from .observe.record import Record
+from .policy.call import Call
+from .policy.verdict import Reason, Refusal
+
+_PHRASES: Final[dict[int, bytes]] = {
+    400: b"Bad Request",
+    401: b"Unauthorized",
+    403: b"Forbidden",
+    404: b"Not Found",
+    405: b"Method Not Allowed",
+    408: b"Request Timeout",
+    413: b"Content Too Large",
+    415: b"Unsupported Media Type",
+    417: b"Expectation Failed",
+    429: b"Too Many Requests",
+    431: b"Request Header Fields Too Large",
+    500: b"Internal Server Error",
+    501: b"Not Implemented",
+    502: b"Bad Gateway",
+    503: b"Service Unavailable",
+    504: b"Gateway Timeout",
+    505: b"HTTP Version Not Supported",
+}
+_BODILESS: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS", "TRACE"})
+
+
+def forwarded(
+    request: Request, call: Call, down: Downstream, service: Service, request_id: str
+) -> bytes:
+    """Return the whole request for the server, head and body in one piece."""
+    head = request.head
+    assert head is not None
+    target = call.path.encode("ascii")
+    if call.query:
+        target = b"%b?%b" % (target, call.query.encode("ascii"))
+    elif head.target.endswith(b"?"):
+        target += b"?"
+    parts = [
+        b"%b %b HTTP/1.1\r\nhost: %b\r\n"
+        % (
+            head.method.encode("ascii"),
+            target,
+            head.host if service.preserve_host else service.authority,
+        ),
+        *head.forward,
+        down.forwarded_for,
+        b"x-request-id: %b\r\n" % request_id.encode("ascii"),
+    ]
+    body = call.body
+    if body or head.method not in _BODILESS:
+        parts.append(b"content-length: %d\r\n\r\n" % len(body))
+        parts.append(body)
+    else:
+        parts.append(b"\r\n")
+    return b"".join(parts)
+
+
+def forwarded_client_cert(own: str, down: Downstream) -> bytes:
+    """Return the header line that tells the server who called; nothing for an unknown caller.
+
+    Envoy's `x-forwarded-client-cert` with one element: By (our SPIFFE ID), Hash (SHA-256 of
+    the caller's certificate, hex), URI (the caller's SPIFFE ID).
+    """
+    peer = down.peer
+    if peer.identity is None:
+        return b""
+    by = f"By={own};" if own else ""
+    line = f"x-forwarded-client-cert: {by}Hash={peer.sha256};URI={peer.identity}\r\n"
+    return line.encode("ascii")
+
+
+def refusal_message(refusal: Refusal, record: Record) -> bytes:
+    """Return the JSON-RPC error that tells the caller no, without the rule's body."""
+    message = record.call.message if record.call is not None else None
+    asked = message.id if message is not None and message.kind != "response" else None
+    data: dict[str, object] = {"reason": refusal.reason.value, "requestId": record.request_id}
+    if refusal.rule is not None:
+        data["policy"] = refusal.rule.policy
+    return error_reply(asked, refusal.code, refusal.message, data)
+
+
+def refusal_reply(refusal: Refusal, record: Record, *, close: bool) -> bytes:
+    """Return the whole HTTP reply of a refusal."""
+    body = refusal_message(refusal, record)
+    status = refusal.status
+    lines = [
+        b"HTTP/1.1 %d %b\r\n" % (status, _PHRASES.get(status, b"Refused")),
+        b"content-type: application/json\r\n",
+        b"x-request-id: %b\r\n" % record.request_id.encode("ascii"),
+        b"content-length: %d\r\n" % len(body),
+    ]
+    if refusal.reason is Reason.OVERLOADED:
+        lines.append(b"x-envoy-overloaded: true\r\n")
+    if close:
+        lines.append(b"connection: close\r\n")
+    lines.append(b"\r\n")
+    if record.call is None or record.call.method != "HEAD":
+        lines.append(body)
+    return b"".join(lines)
