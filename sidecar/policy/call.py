@@ -6,7 +6,7 @@ whole request: its path is already normalised and is the one that is forwarded.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..mcp.message import Message
@@ -55,6 +55,16 @@ class Call:
     content_encoding: str = ""
     message: Message | None = None
     flagged: Finding | None = None  # what a scan saw that does not refuse
+    # Where the call came in, and the caller's address as trusted hops report it
+    # (empty: the peer's own).
+    destination_ip: str = ""
+    remote_ip: str = ""
+    # The claims of a verified token; and, behind a trusted delegate, on whose behalf
+    # it calls, written as `Peer.principal` is.
+    claims: Mapping[str, object] | None = None
+    original_principal: str = ""
+    # Bytes that are not HTTP: of a rule, only what a connection has can be asked.
+    is_tcp: bool = False
 
     def header(self, name: bytes) -> bytes | None:
         """Return the first value of the header *name* (lower case), or None."""

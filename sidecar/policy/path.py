@@ -12,7 +12,7 @@ from enum import StrEnum
 from string import ascii_letters, digits
 from typing import Final
 
-from ..errors import ProtocolError
+from ..errors import PathError
 
 
 class Normalisation(StrEnum):
@@ -41,14 +41,14 @@ _ODD: Final = {
 def normalise(target: str, mode: Normalisation = Normalisation.BASE) -> str:
     """Return the request target *target* with its path in the one spelling of *mode*.
 
-    A fragment is dropped, a query kept byte for byte. Raises `ProtocolError` with 400
+    A fragment is dropped, a query kept byte for byte. Raises `PathError`
     for NUL and for percent signs that would make a new escape when decoded.
     """
     if "#" in target:
         target = target[: target.index("#")]
     path, mark, query = target.partition("?")
     if "\0" in path or "%00" in path:
-        raise ProtocolError("the path holds NUL")
+        raise PathError("the path holds NUL")
     if mode is Normalisation.NONE or _ODD[mode].search(path) is None or path == "*":
         return target
     return _normal(path, mode) + mark + query
@@ -67,7 +67,7 @@ def merge_slashes(target: str) -> str:
 
 def _normal(path: str, mode: Normalisation) -> str:
     if _FORGED.search(path):
-        raise ProtocolError("a percent sign in the path would make a new escape when decoded")
+        raise PathError("a percent sign in the path would make a new escape when decoded")
     decoded = _UNRESERVED
     if mode is Normalisation.DECODE_AND_MERGE_SLASHES:
         decoded = _UNRESERVED | {"/", "\\"}
