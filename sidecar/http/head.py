@@ -185,11 +185,8 @@ def _learn_reply(head: bytes, lines: list[bytes], table: LineTable, max_fields: 
 
 
 def _keep(lines: list[bytes], fields: list[Field], table: LineTable) -> None:
-    # h11 may merge or rewrite framing fields, so only a one-to-one reading teaches.
-    if len(lines) - 3 != len(fields):
-        return
     for line, field in zip(lines[1:-2], fields, strict=True):
-        if field.kind < RARE and line not in table.fields:
+        if field.kind < RARE:
             table.keep_field(line, field)
 
 
@@ -223,7 +220,7 @@ def _h11_request(head: bytes, max_fields: int) -> tuple[RequestLine, list[Field]
     start = RequestLine(
         event.method.decode("ascii"), bytes(event.target), event.http_version == b"1.0"
     )
-    return start, [field_of(n, v, request=True) for n, v in event.headers.raw_items()]
+    return start, _fields(head, event.headers.raw_items(), request=True)
 
 
 def _h11_reply(head: bytes, max_fields: int) -> tuple[StatusLine, list[Field]]:
@@ -242,7 +239,14 @@ def _h11_reply(head: bytes, max_fields: int) -> tuple[StatusLine, list[Field]]:
         raise ProtocolError("the reply is not HTTP/1", 502)
     wire = b"HTTP/1.1 %d %b\r\n" % (event.status_code, bytes(event.reason))
     start = StatusLine(event.status_code, wire, event.http_version == b"1.0")
-    return start, [field_of(n, v, request=False) for n, v in event.headers.raw_items()]
+    return start, _fields(head, event.headers.raw_items(), request=False)
+
+
+def _fields(head: bytes, items: Sequence[tuple[bytes, bytes]], *, request: bool) -> list[Field]:
+    if len(items) != head.count(b"\r\n") - 2:
+        # h11 drops the second of two equal lengths; two are refused here.
+        raise ProtocolError("`Content-Length` stands twice", 400 if request else 502)
+    return [field_of(name, value, request=request) for name, value in items]
 
 
 # -- the meaning of a head: one place for both ways -------------------------------------

@@ -75,9 +75,7 @@ KEPT: Final = frozenset(
     }
 )
 
-_LINE: Final = re.compile(
-    rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*+([^\x00-\x08\x0a-\x1f\x7f]*+)"
-)
+_LINE: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*+([^\x00-\x08\x0a-\x1f\x7f]*+)")
 
 # What a remembered line costs beside its own bytes, roughly: key, field, slots.
 _ENTRY_BYTES: Final = 400
@@ -135,12 +133,12 @@ class LineTable:
 
     def keep_field(self, line: bytes, field: Field) -> None:
         """Remember *field* under its *line* if its name is one that repeats."""
-        if field.name in KEPT and self._room(len(line)):
+        if field.name in KEPT and line not in self.fields and self._room(len(line)):
             self.fields[line] = field
 
     def keep_start(self, line: bytes, start: object) -> None:
         """Remember a start line; one with a query may carry a secret and is not kept."""
-        if b"?" not in line and self._room(len(line)):
+        if b"?" not in line and line not in self.starts and self._room(len(line)):
             self.starts[line] = start
 
     def _room(self, size: int) -> bool:

@@ -1,0 +1,89 @@
+"""The admin pages: liveness, readiness, and the counters under Envoy's names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from ..net.clusters import Cluster, Clusters
+from ..observe.metrics import Metrics, Stat
+from .server import Page
+
+
+def pages(
+    metrics: Metrics, clusters: Clusters, unready: Callable[[], str], more: Callable[[], list[Stat]]
+) -> Mapping[str, Callable[[], Page]]:
+    """Return what each path answers; *unready* says why not, or nothing when ready."""
+
+    def readyz() -> Page:
+        why = unready()
+        return Page(f"{why}\n".encode(), status=503) if why else Page(b"ready\n")
+
+    def stats() -> Page:
+        lines = [f"{name}: {value:g}" for name, value in _stats(metrics, clusters, more())]
+        return Page(("\n".join(sorted(lines)) + "\n").encode())
+
+    return {
+        "/healthz": lambda: Page(b"alive\n"),
+        "/readyz": readyz,
+        "/ready": readyz,
+        "/metrics": lambda: Page(metrics.text(), "text/plain; version=0.0.4; charset=utf-8"),
+        "/stats": stats,
+        "/clusters": lambda: Page("".join(_cluster_lines(clusters)).encode()),
+    }
+
+
+def _stats(metrics: Metrics, clusters: Clusters, more: Iterable[Stat]) -> Iterator[Stat]:
+    yield from metrics.stats()
+    yield from more
+    for cluster in clusters:
+        for name, value in cluster_stats(cluster).items():
+            yield f"cluster.{cluster.spec.name}.{name}", value
+
+
+def cluster_stats(cluster: Cluster) -> dict[str, float]:
+    """Return the counters and gauges of one cluster, under Envoy's names."""
+    endpoints = cluster.endpoints.values()
+    return {
+        **cluster.counters,
+        "upstream_cx_active": cluster.connections,
+        "upstream_rq_active": sum(endpoint.in_flight for endpoint in endpoints),
+        "upstream_rq_pending_active": cluster.pending,
+        "membership_total": len(cluster.endpoints),
+        "membership_healthy": sum(not endpoint.ejected for endpoint in endpoints),
+        **{
+            f"outlier_detection.{name}": value
+            for name, value in cluster.outlier.statistics().items()
+        },
+    }
+
+
+def _cluster_lines(clusters: Clusters) -> Iterator[str]:
+    for cluster in clusters:
+        for endpoint in cluster.endpoints.values():
+            yield f"{cluster.spec.name}::{endpoint}\n"
+
+
+def cluster_gauges(clusters: Clusters) -> Iterator[Metric]:
+    """Yield what Prometheus is told of the clusters."""
+    ejected = GaugeMetricFamily(
+        "sidecar_upstream_ejected", "1 while an endpoint is ejected.", labels=["cluster", "endpoint"]
+    )
+    connections = GaugeMetricFamily(
+        "sidecar_upstream_connections", "Open connections to a cluster.", labels=["cluster"]
+    )
+    pending = GaugeMetricFamily(
+        "sidecar_upstream_pending", "Calls that wait for a connection.", labels=["cluster"]
+    )
+    overflow = GaugeMetricFamily(
+        "sidecar_upstream_overflow", "Calls refused for a full queue so far.", labels=["cluster"]
+    )
+    for cluster in clusters:
+        name = cluster.spec.name
+        connections.add_metric([name], cluster.connections)
+        pending.add_metric([name], cluster.pending)
+        overflow.add_metric([name], cluster.counters["upstream_rq_pending_overflow"])
+        for endpoint in cluster.endpoints.values():
+            ejected.add_metric([name, endpoint.address], float(endpoint.ejected))
+    yield from (ejected, connections, pending, overflow)
