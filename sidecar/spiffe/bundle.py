@@ -15,7 +15,6 @@ from itertools import chain
 from typing import Any, Final, TypeAlias
 
 import jiter
-from cryptography import x509
 
 from ..errors import IdentityError
 from .certificate import Certificate
@@ -50,11 +49,7 @@ class TrustBundle:
             raise IdentityError(
                 "private_key", "a trust bundle holds a private key: keep only certificates in it"
             )
-        try:
-            certificates = x509.load_pem_x509_certificates(data)
-        except ValueError as error:
-            raise IdentityError("malformed", f"a trust bundle is not PEM: {error}") from None
-        return cls._of(trust_domain, (Certificate.of(one) for one in certificates))
+        return cls._of(trust_domain, Certificate.all_from_pem(data))
 
     @classmethod
     def from_spiffe(cls, data: bytes, trust_domain: str) -> TrustBundle:

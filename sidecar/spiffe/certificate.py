@@ -66,6 +66,19 @@ class Certificate:
             raise IdentityError("malformed", f"a certificate cannot be read: {error}") from None
 
     @classmethod
+    def from_pem(cls, pem: bytes) -> Certificate:
+        """Read the first certificate in *pem*; IdentityError `malformed` if there is none."""
+        return cls.all_from_pem(pem)[0]
+
+    @classmethod
+    def all_from_pem(cls, pem: bytes) -> list[Certificate]:
+        """Read every certificate in *pem*, at least one; IdentityError `malformed`."""
+        try:
+            return [cls.of(one) for one in x509.load_pem_x509_certificates(pem)]
+        except ValueError as error:
+            raise IdentityError("malformed", f"no PEM certificate can be read: {error}") from None
+
+    @classmethod
     def of(cls, certificate: x509.Certificate) -> Certificate:
         """Take the facts from a certificate that the library has opened."""
         try:

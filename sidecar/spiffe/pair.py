@@ -7,7 +7,6 @@ does, told the time and the bundles.
 
 from __future__ import annotations
 
-from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import (
@@ -39,13 +38,10 @@ def read_pair(certificates: bytes, key: bytes) -> tuple[bytes, ...]:
 def _read_certificates(pem: bytes) -> list[Certificate]:
     if b"-----BEGIN CERTIFICATE-----" not in pem:
         raise IdentityError("no_certificate", "there is no PEM certificate")
-    try:
-        opened = x509.load_pem_x509_certificates(pem)
-    except ValueError as error:
-        raise IdentityError("malformed", f"a certificate cannot be read: {error}") from None
-    if len(opened) > MAX_CHAIN:
+    certificates = Certificate.all_from_pem(pem)
+    if len(certificates) > MAX_CHAIN:
         raise IdentityError("chain_too_long", f"the chain has over {MAX_CHAIN} certificates")
-    return [Certificate.of(one) for one in opened]
+    return certificates
 
 
 def _read_key(pem: bytes) -> PrivateKeyTypes:
