@@ -1,0 +1,217 @@
+"""Changes to a message's bytes: shorter lists, private results, error replies.
+
+An edit splices: the bytes that are not cut out are the bytes that came, numbers
+and white space included. It takes bodies that `message.parse` has accepted and
+nothing else. Whether an item may be seen is asked of whoever calls.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from json import JSONDecoder
+from types import MappingProxyType
+from typing import Any, Final
+
+import orjson
+
+from ..errors import MessageError
+from .message import NOT_A_MESSAGE, Id
+from .twins import Words
+
+_SPACE: Final = re.compile(r"[ \t\r\n]*")
+# The standard library's scanner, because it alone says where a value ends. It is laxer
+# than `message.parse`, but reads what that has accepted no differently.
+_scan: Final = JSONDecoder().raw_decode
+_PRIVATE: Final = '"private"'
+# What items usually hold, so that only unusual keys are compared with the guarded one.
+_USUAL: Final = frozenset(
+    {
+        *("_meta", "annotations", "arguments", "description", "execution", "icons"),
+        *("inputSchema", "mimeType", "name", "outputSchema", "size", "title", "uri"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One kind of list: the member of `result` that holds it and what names an item."""
+
+    member: str
+    key: str
+    words: Words
+
+    @classmethod
+    def of(cls, member: str, key: str) -> Listing:
+        """Return the listing of the items of *member*, named by *key*."""
+        return cls(member, key, Words(f"an item of `{member}`", frozenset({key}), _USUAL - {key}))
+
+
+# The methods whose results are lists that rules can shorten.
+LISTINGS: Final[Mapping[str, Listing]] = MappingProxyType(
+    {
+        "tools/list": Listing.of("tools", "name"),
+        "prompts/list": Listing.of("prompts", "name"),
+        "resources/list": Listing.of("resources", "uri"),
+        "resources/templates/list": Listing.of("resourceTemplates", "uriTemplate"),
+    }
+)
+
+
+def filter_tools(body: bytes, visible: Callable[[str], bool]) -> bytes:
+    """Return *body*, the answer to `tools/list`, without the tools that are not *visible*."""
+    return filter_list(body, LISTINGS["tools/list"], visible)
+
+
+def filter_list(body: bytes, listing: Listing, visible: Callable[[str], bool]) -> bytes:
+    """Return *body* without the items of *listing* whose name is not *visible*.
+
+    An item without a name that is a string goes too, and so does one that some
+    reader could name differently. What is left depends on who asked, so
+    `result.cacheScope` becomes "private" even where every item is left. The same
+    object is returned if nothing changes. Raises `MessageError` (-32600) if the
+    list is none, since then it cannot be judged.
+    """
+    return _splice(body, listing, visible)
+
+
+def make_private(body: bytes) -> bytes:
+    """Return *body* with `result.cacheScope`, if it has one, set to "private".
+
+    For a result that a rule allowed to this caller alone: a shared cache would hand
+    it to callers whom the rule refuses.
+    """
+    return _splice(body, None, _nothing)
+
+
+def error_reply(id: Id, code: int, message: str, data: object = None) -> bytes:
+    """Return the bytes of a JSON-RPC error to *id*; `data` is left out if None."""
+    error: dict[str, object] = {"code": code, "message": message}
+    if data is not None:
+        error["data"] = data
+    return b'{"jsonrpc":"2.0","id":' + _id_bytes(id) + b',"error":' + orjson.dumps(error) + b"}"
+
+
+def _id_bytes(id: Id) -> bytes:
+    # By hand for numbers: orjson refuses those beyond 64 bits, which ids may be.
+    return str(id).encode() if isinstance(id, int) else orjson.dumps(id)
+
+
+def _nothing(name: str) -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Cut:
+    """Characters to be replaced."""
+
+    start: int
+    end: int
+    instead: str = ""
+
+
+@dataclass(slots=True)
+class _Cursor:
+    """A place in the text of a sound JSON value.
+
+    `members` and `elements` stop before each value; whoever asked must step over it.
+    """
+
+    text: str
+    at: int = 0
+
+    def skip_space(self) -> None:
+        match = _SPACE.match(self.text, self.at)
+        assert match is not None
+        self.at = match.end()
+
+    def step(self) -> Any:
+        """Return the value here and go behind it."""
+        value, self.at = _scan(self.text, self.at)
+        return value
+
+    def elements(self, close: str = "]") -> Iterator[None]:
+        self.at += 1
+        self.skip_space()
+        while self.text[self.at] != close:
+            yield
+            self.skip_space()
+            if self.text[self.at] == ",":
+                self.at += 1
+                self.skip_space()
+        self.at += 1
+
+    def members(self) -> Iterator[str]:
+        for _ in self.elements("}"):
+            key = self.step()
+            self.skip_space()
+            self.at += 1
+            self.skip_space()
+            yield key
+
+
+def _splice(body: bytes, listing: Listing | None, visible: Callable[[str], bool]) -> bytes:
+    cursor = _Cursor(body.decode())
+    cursor.skip_space()
+    for key in cursor.members():
+        if key == "result":
+            return _apply(body, cursor.text, sorted(_cuts_in_result(cursor, listing, visible)))
+        cursor.step()
+    return body
+
+
+def _apply(body: bytes, text: str, cuts: list[_Cut]) -> bytes:
+    if not cuts:
+        return body
+    parts: list[str] = []
+    at = 0
+    for cut in cuts:
+        parts += (text[at : cut.start], cut.instead)
+        at = cut.end
+    parts.append(text[at:])
+    return "".join(parts).encode()
+
+
+def _cuts_in_result(
+    cursor: _Cursor, listing: Listing | None, visible: Callable[[str], bool]
+) -> Iterator[_Cut]:
+    for key in cursor.members():
+        start = cursor.at
+        if listing is not None and key == listing.member and cursor.text[start] == "[":
+            yield from _cuts_in_list(cursor, listing, visible)
+            continue
+        value = cursor.step()
+        if listing is not None and key == listing.member and value is not None:
+            raise MessageError(f"`{key}` in `result` is not an array", NOT_A_MESSAGE)
+        if key == "cacheScope" and value != "private":
+            yield _Cut(start, cursor.at, _PRIVATE)
+
+
+def _cuts_in_list(
+    cursor: _Cursor, listing: Listing, visible: Callable[[str], bool]
+) -> Iterator[_Cut]:
+    """Cut a refused item and the comma behind it; behind the last one kept, everything."""
+    spans: list[tuple[int, int]] = []
+    kept: list[bool] = []
+    for _ in cursor.elements():
+        start = cursor.at
+        kept.append(_is_visible(cursor.step(), listing, visible))
+        spans.append((start, cursor.at))
+    if all(kept):
+        return
+    last = len(kept) - 1
+    while last >= 0 and not kept[last]:
+        last -= 1
+    for index in range(last):
+        if not kept[index]:
+            yield _Cut(spans[index][0], spans[index + 1][0])
+    if last + 1 < len(spans):
+        yield _Cut(spans[last][1] if last >= 0 else spans[0][0], spans[-1][1])
+
+
+def _is_visible(item: object, listing: Listing, visible: Callable[[str], bool]) -> bool:
+    if type(item) is not dict:
+        return False
+    name = item.get(listing.key)
+    return type(name) is str and listing.words.twin(item) is None and visible(name)
