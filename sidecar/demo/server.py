@@ -95,7 +95,7 @@ class _Connection:
             if body is None:
                 await self._refuse(Answer(413))
                 return
-            await self._send(self._answer(request, body))
+            await self._send(self._answer(request, body), request_id=_request_id(request))
             if self._h11.states != {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}:
                 return
             self._h11.start_next_cycle()
@@ -123,12 +123,16 @@ class _Connection:
         if self._h11.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             await self._send(answer, close=True)
 
-    async def _send(self, answer: Answer, *, close: bool = False) -> None:
+    async def _send(
+        self, answer: Answer, *, close: bool = False, request_id: str | None = None
+    ) -> None:
         headers = [("content-length", str(len(answer.body)))]
         if answer.body:
             headers.append(("content-type", "application/json"))
         if answer.allow:
             headers.append(("allow", answer.allow))
+        if request_id:
+            headers.append(("x-request-id", request_id))
         if close:
             headers.append(("connection", "close"))
         self._write(h11.Response(status_code=answer.status, headers=headers))
@@ -184,6 +188,11 @@ def _headers(request: h11.Request) -> Mapping[str, str]:
         key, text = name.decode("ascii"), value.decode("latin-1")
         folded[key] = f"{folded[key]}, {text}" if key in folded else text
     return folded
+
+
+def _request_id(request: h11.Request) -> str | None:
+    """The id a proxy gave the request: told back, so that both ends can name it."""
+    return _headers(request).get("x-request-id")
 
 
 def _is_local(origin: str | None) -> bool:

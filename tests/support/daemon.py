@@ -184,7 +184,7 @@ def sidecar(folder: Path, to: str, documents: str, bootstrap: str = BOOTSTRAP) -
     (folder / "policies" / "policy.yaml").write_text(documents)
     text = bootstrap.format(port=port, admin=admin, to=origin)
     (folder / "sidecar.yaml").write_text(text)
-    issue(folder, "mcp-prod/files")
+    issue(folder, "mcp-prod/files", "--dns", "localhost", "--dns", "127.0.0.1")
     argv = [PYTHON, "-m", "sidecar", "run", "-c", "sidecar.yaml"]
     with running("sidecar", argv, folder) as process:
         started = Sidecar(folder, process, port, admin)
@@ -192,11 +192,11 @@ def sidecar(folder: Path, to: str, documents: str, bootstrap: str = BOOTSTRAP) -
         yield started
 
 
-def issue(folder: Path, name: str) -> Path:
+def issue(folder: Path, name: str, *more: str) -> Path:
     """Issue a certificate for *name* from the CA of *folder*, once."""
     certs = folder / "certs" / name
     if not (certs / "svid.pem").exists():
-        argv = [PYTHON, "-m", "sidecar", "issue-cert", name]
+        argv = [PYTHON, "-m", "sidecar", "issue-cert", name, *more]
         done = subprocess.run(
             argv, cwd=folder, capture_output=True, text=True, timeout=60, check=False
         )
