@@ -111,6 +111,12 @@ def sign_leaf(
     return builder.sign(issuer.key, hashes.SHA256())
 
 
+def check_ttl(ttl: float) -> None:
+    """Raise IdentityError `ttl` unless a workload's certificate may hold *ttl* seconds."""
+    if not 1 <= ttl <= MAX_TTL:
+        raise IdentityError("ttl", f"a lifetime is from 1 s to {MAX_TTL / 86400:.0f} days")
+
+
 def trust_domain_of(certificate: Certificate) -> str:
     """Return the trust domain that a CA's certificate was made for."""
     if len(certificate.uris) != 1:

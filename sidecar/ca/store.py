@@ -34,12 +34,12 @@ from ..spiffe.id import SpiffeId
 from ..spiffe.svid import X509Svid, verify_path
 from .authority import (
     CA_LIFE,
-    MAX_TTL,
     SERIAL_BYTES,
     Issuer,
     PrivateKey,
     PublicKey,
     Span,
+    check_ttl,
     make_intermediate,
     make_root,
     sign_leaf,
@@ -103,8 +103,7 @@ class LocalCa:
         IdentityError if the identity is not of this trust domain, `ttl` if the
         time is out of range, `expired` or `not_yet_valid` if the CA's is.
         """
-        if not 1 <= ttl <= MAX_TTL:
-            raise IdentityError("ttl", f"a lifetime is from 1 s to {MAX_TTL / 86400:.0f} days")
+        check_ttl(ttl)
         self.issuer.certificate.check_time(now)
         span = Span.of(now, ttl, end=self.issuer.certificate.not_after)
         leaf = sign_leaf(

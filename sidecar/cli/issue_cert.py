@@ -28,7 +28,7 @@ DEFAULT_CA: Final = CERTS / "ca"
 
 _USAGE: Final = 2
 _UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION: Final = re.compile(r"(?:\d{1,9}[smhd])+")
+_DURATION: Final = re.compile(r"(?:[0-9]{1,9}[smhd])+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +115,8 @@ def read_order(args: argparse.Namespace) -> Order:
         if wanted not in (None, identity.trust_domain):
             raise StartError(f"`{identity}` is not of the trust domain `{wanted}`", _USAGE)
         wanted = identity.trust_domain
+    if not identity.path:
+        raise StartError(f"`{identity}` names a trust domain, not a workload", _USAGE)
     folder = args.out or _folder_of(identity)
     _check_apart(folder, args.ca or DEFAULT_CA)
     ttl = parse_duration(args.ttl)
@@ -125,17 +127,19 @@ def parse_duration(text: str) -> float:
     """Read `90s`, `15m`, `1h30m` or `7d` as seconds; StartError 2 if it is none."""
     if not _DURATION.fullmatch(text):
         raise StartError(f"`{text}` is not a time: write 90s, 15m, 1h, 24h or 7d", _USAGE)
-    parts = re.findall(r"(\d+)([smhd])", text)
+    parts = re.findall(r"([0-9]+)([smhd])", text)
     return sum(int(number) * _UNITS[unit] for number, unit in parts)
 
 
 def issue(order: Order, now: float) -> Outcome:
     """Open or make the CA, sign what is ordered, and write its three files as one set."""
-    from ..ca.authority import host_name
+    from ..ca.authority import check_ttl, host_name
     from ..ca.identity import identity_in, write_identity
     from ..ca.store import key_pem, new_key
 
+    # What is wrong with the order is said before a CA is made for it.
     names = [host_name(name) for name in order.names]
+    check_ttl(order.ttl)
     ca, made = _ca_of(order, now)
     identity = _identity_at(ca, order)
     key = new_key()
