@@ -99,7 +99,9 @@ def run(args: argparse.Namespace) -> int:
     except PermissionError:
         raise
     except OSError as error:
-        raise StartError(f"cannot write `{error.filename or 'a file'}`: {error.strerror}") from None
+        raise StartError(
+            f"cannot write `{error.filename or 'a file'}`: {error.strerror or error}"
+        ) from None
     print(_as_json(outcome) if args.output == "json" else _as_table(outcome, now))
     return 0
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from sidecar.ca.log import Entry, read_log
 from sidecar.ca.store import (
@@ -179,6 +186,33 @@ def test_a_damaged_file_of_the_ca_is_refused(ca: LocalCa, name: str) -> None:
     (ca.folder / name).write_bytes(b"-----BEGIN NOTHING-----\n")
     with pytest.raises(StartError):
         open_ca(ca.folder)
+
+
+def test_files_of_two_trust_domains_are_not_one(ca: LocalCa, tmp_path: Path) -> None:
+    other = make_ca(tmp_path / "other", "other.test", NOW)
+    for name in (INTERMEDIATE, INTERMEDIATE_KEY):
+        (ca.folder / name).write_bytes((other.folder / name).read_bytes())
+    with pytest.raises(StartError, match="differ"):
+        open_ca(ca.folder)
+
+
+def test_the_cas_key_must_be_of_the_kind_it_makes(ca: LocalCa) -> None:
+    key = ed25519.Ed25519PrivateKey.generate()
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (ca.folder / INTERMEDIATE_KEY).write_bytes(pem)
+    with pytest.raises(StartError, match="elliptic"):
+        open_ca(ca.folder)
+
+
+def test_an_entry_written_in_part_is_taken_back(
+    ca: LocalCa, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, write_all = (ca.folder / LOG).read_bytes(), os.write
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda handle, data: write_all(handle, data[:10]))
+        with pytest.raises(OSError, match="whole"):
+            issue(ca)
+    assert (ca.folder / LOG).read_bytes() == before
 
 
 def test_a_workloads_certificate_makes_no_ca(ca: LocalCa) -> None:

@@ -15,6 +15,7 @@ from cryptography import x509
 
 from sidecar.ca.identity import load_identity
 from sidecar.ca.log import read_log
+from sidecar.ca.store import make_ca
 from sidecar.cli import main
 from sidecar.cli.issue_cert import parse_duration
 from sidecar.errors import StartError
@@ -256,6 +257,24 @@ def test_a_place_that_cannot_be_written_is_named(shell: Shell) -> None:
     assert "cannot write `file/id`" in shell.err
 
 
+def test_what_the_system_does_not_permit_ends_with_77(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "certs/ca/.lock")
+
+    monkeypatch.setattr("sidecar.ca.store.open_or_make_ca", denied)
+    assert shell("agent/alice") == 77
+    assert "certs/ca/.lock" in shell.err
+
+
+def test_a_certificate_that_ends_with_its_ca_is_said_to(shell: Shell) -> None:
+    make_ca(Path("mesh-ca"), "cluster.local", time.time(), life=90)
+    assert shell("agent/alice", "--ca", "mesh-ca", "--ttl", "1h") == 0
+    assert "ends with its CA" in shell.err
+    assert "(in 90s)" in shell.out or "(in 89s)" in shell.out
+
+
 def test_many_at_once_make_one_ca_and_one_log(here: Path) -> None:
     names = [f"agent/n{n}" for n in range(6)]
     running = [
@@ -267,11 +286,9 @@ def test_many_at_once_make_one_ca_and_one_log(here: Path) -> None:
         )
         for name in names
     ]
-    said = []
-    for process in running:
-        out, err = process.communicate(timeout=40)
-        assert process.returncode == 0, err
-        said.append(json.loads(out))
+    ended = [(*process.communicate(timeout=40), process.returncode) for process in running]
+    assert [code for _, _, code in ended] == [0] * 6, ended
+    said = [json.loads(out) for out, _, _ in ended]
     assert [one["ca_made"] for one in said].count(True) == 1
     for name in names:
         load_identity(here / "certs" / name, time.time())

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from support.mint import WRONG, Mint, Signer
 
@@ -216,6 +217,7 @@ def test_a_path_is_found_whatever_the_order_it_is_offered_in(mint: Mint) -> None
         ({"usage": ["digital_signature"]}, "not_a_ca"),
         ({"usage": None}, "not_a_ca"),
         ({"uri": ["spiffe://domain1.test/ca"]}, "ca_path"),
+        ({"uri": ["spiffe://domain1.test", "spiffe://domain2.test"]}, "two_uri_sans"),
         ({"not_after": -10}, "expired"),
         ({"not_before": 10}, "not_yet_valid"),
         ({"extension": x509.NameConstraints([x509.DNSName("a.test")], None)}, "critical_extension"),
@@ -228,6 +230,11 @@ def test_a_wrong_intermediate_is_refused_for_its_reason(
     chain = mint.leaf(signer=mint.authority(mint.root, **wrong)).chain
     assert reason_of(verify_path, chain[:-1], bundles_of(mint), mint.now) == reason
     assert reason in REASONS
+
+
+def test_a_weak_signature_is_refused(mint: Mint) -> None:
+    chain = mint.leaf(digest=hashes.SHA224()).chain
+    assert reason_of(verify_path, chain, bundles_of(mint), mint.now) == "weak_signature"
 
 
 def test_a_path_length_limits_the_cas_below(mint: Mint) -> None:

@@ -118,13 +118,14 @@ class Mint:
         signer: Signer | None = None,
         subject: str | None = "test",
         san_critical: bool = False,
+        digest: hashes.HashAlgorithm | None = None,
         folder: Path | None = None,
     ) -> Files:
         """Sign a leaf and write `svid.pem`, `svid_key.pem`, `svid_bundle.pem`.
 
         *name* is `NS/SA`; *uri* names the URI SANs instead. *dns* takes DNS names
         and IP addresses. Times are seconds from now. *usage* and *eku* None leave
-        the extension out. *signer* is the intermediate unless given.
+        the extension out. *signer* is the intermediate unless given, *digest* SHA-256.
         """
         namespace, _, account = name.partition("/")
         uris = [f"spiffe://{self.trust_domain}/ns/{namespace}/sa/{account}"] if uri is None else uri
@@ -137,7 +138,7 @@ class Mint:
             builder = builder.add_extension(key_usage(*usage), critical=True)
         if eku is not None:
             builder = builder.add_extension(x509.ExtendedKeyUsage(eku), critical=False)
-        leaf = builder.sign(signer.key, hashes.SHA256())
+        leaf = builder.sign(signer.key, digest or hashes.SHA256())
         return self._write(folder or self.folder / f"leaf-{next(self._count)}", leaf, key, signer)
 
     def wrong(self, reason: str, name: str = "agent/alice") -> Files:
