@@ -2,7 +2,7 @@
 
 An edit splices: the bytes that are not cut out are the bytes that came, numbers
 and white space included. It takes bodies that `message.parse` has accepted and
-nothing else. Whether an item may be seen is asked of whoever calls.
+nothing laxer. Whether an item may be seen is asked of whoever calls.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from json import JSONDecoder
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import orjson
 
 from ..errors import MessageError
-from .message import NOT_A_MESSAGE, Id
-from .twins import Words
+from .message import NOT_A_MESSAGE, Id, parse_value
+from .twins import MESSAGE, RESULT, VERSION, Words
+
+Visible: TypeAlias = Callable[[str], bool]
 
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
 # The standard library's scanner, because it alone says where a value ends. It is laxer
@@ -59,30 +61,33 @@ LISTINGS: Final[Mapping[str, Listing]] = MappingProxyType(
 )
 
 
-def filter_tools(body: bytes, visible: Callable[[str], bool]) -> bytes:
+def filter_tools(body: bytes, visible: Visible, value: object = None) -> bytes:
     """Return *body*, the answer to `tools/list`, without the tools that are not *visible*."""
-    return filter_list(body, LISTINGS["tools/list"], visible)
+    return filter_list(body, LISTINGS["tools/list"], visible, value)
 
 
-def filter_list(body: bytes, listing: Listing, visible: Callable[[str], bool]) -> bytes:
+def filter_list(body: bytes, listing: Listing, visible: Visible, value: object = None) -> bytes:
     """Return *body* without the items of *listing* whose name is not *visible*.
 
     An item without a name that is a string goes too, and so does one that some
     reader could name differently. What is left depends on who asked, so
-    `result.cacheScope` becomes "private" even where every item is left. The same
-    object is returned if nothing changes. Raises `MessageError` (-32600) if the
-    list is none, since then it cannot be judged.
+    `result.cacheScope` becomes "private" even where every item is left. In an array
+    each element is treated so. The same object is returned if nothing changes.
+
+    *body* is strict JSON, though it need not be a message; *value* is what it was
+    parsed to, where the caller has that. Raises `MessageError` if there is a list
+    that cannot be judged, because it is none or because a look-alike stands beside it.
     """
-    return _splice(body, listing, visible)
+    return _edit(body, listing, visible, value)
 
 
-def make_private(body: bytes) -> bytes:
+def make_private(body: bytes, value: object = None) -> bytes:
     """Return *body* with `result.cacheScope`, if it has one, set to "private".
 
     For a result that a rule allowed to this caller alone: a shared cache would hand
     it to callers whom the rule refuses.
     """
-    return _splice(body, None, _nothing)
+    return _edit(body, None, _nothing, value)
 
 
 def error_reply(id: Id, code: int, message: str, data: object = None) -> bytes:
@@ -151,17 +156,37 @@ class _Cursor:
             yield key
 
 
-def _splice(body: bytes, listing: Listing | None, visible: Callable[[str], bool]) -> bytes:
+def _edit(body: bytes, listing: Listing | None, visible: Visible, value: object) -> bytes:
+    if not _concerns(parse_value(body) if value is None else value, listing):
+        return body
     cursor = _Cursor(body.decode())
     cursor.skip_space()
-    for key in cursor.members():
-        if key == "result":
-            return _apply(body, cursor.text, sorted(_cuts_in_result(cursor, listing, visible)))
-        cursor.step()
-    return body
+    return _splice(body, cursor.text, sorted(_cuts(cursor, listing, visible)))
 
 
-def _apply(body: bytes, text: str, cuts: list[_Cut]) -> bytes:
+def _concerns(value: object, listing: Listing | None) -> bool:
+    """Whether there may be something to edit; refuse what cannot be judged."""
+    if type(value) is list:
+        # All of them: each may have to be refused.
+        return True in [_concerns(item, listing) for item in value]
+    if type(value) is not dict:
+        return False
+    # Without a version this is a message to nobody, and its keys are its own business.
+    if "jsonrpc" in value or VERSION.twin(value) is not None:
+        MESSAGE.refuse_twins(value)
+    result = value.get("result")
+    if type(result) is not dict:
+        return False
+    RESULT.refuse_twins(result)
+    shared: bool = result.get("cacheScope", "private") != "private"
+    if listing is None or result.get(listing.member) is None:
+        return shared
+    if type(result[listing.member]) is not list:
+        raise MessageError(f"`{listing.member}` in `result` is not an array", NOT_A_MESSAGE)
+    return True
+
+
+def _splice(body: bytes, text: str, cuts: list[_Cut]) -> bytes:
     if not cuts:
         return body
     parts: list[str] = []
@@ -173,24 +198,31 @@ def _apply(body: bytes, text: str, cuts: list[_Cut]) -> bytes:
     return "".join(parts).encode()
 
 
-def _cuts_in_result(
-    cursor: _Cursor, listing: Listing | None, visible: Callable[[str], bool]
-) -> Iterator[_Cut]:
+def _cuts(cursor: _Cursor, listing: Listing | None, visible: Visible) -> Iterator[_Cut]:
+    """Find what to cut in the message here, or in each message of the array here."""
+    if cursor.text[cursor.at] == "[":
+        for _ in cursor.elements():
+            yield from _cuts(cursor, listing, visible)
+    elif cursor.text[cursor.at] == "{":
+        for key in cursor.members():
+            if key == "result" and cursor.text[cursor.at] == "{":
+                yield from _cuts_in_result(cursor, listing, visible)
+            else:
+                cursor.step()
+    else:
+        cursor.step()
+
+
+def _cuts_in_result(cursor: _Cursor, listing: Listing | None, visible: Visible) -> Iterator[_Cut]:
     for key in cursor.members():
         start = cursor.at
         if listing is not None and key == listing.member and cursor.text[start] == "[":
             yield from _cuts_in_list(cursor, listing, visible)
-            continue
-        value = cursor.step()
-        if listing is not None and key == listing.member and value is not None:
-            raise MessageError(f"`{key}` in `result` is not an array", NOT_A_MESSAGE)
-        if key == "cacheScope" and value != "private":
+        elif cursor.step() != "private" and key == "cacheScope":
             yield _Cut(start, cursor.at, _PRIVATE)
 
 
-def _cuts_in_list(
-    cursor: _Cursor, listing: Listing, visible: Callable[[str], bool]
-) -> Iterator[_Cut]:
+def _cuts_in_list(cursor: _Cursor, listing: Listing, visible: Visible) -> Iterator[_Cut]:
     """Cut a refused item and the comma behind it; behind the last one kept, everything."""
     spans: list[tuple[int, int]] = []
     kept: list[bool] = []
@@ -210,7 +242,7 @@ def _cuts_in_list(
         yield _Cut(spans[last][1] if last >= 0 else spans[0][0], spans[-1][1])
 
 
-def _is_visible(item: object, listing: Listing, visible: Callable[[str], bool]) -> bool:
+def _is_visible(item: object, listing: Listing, visible: Visible) -> bool:
     if type(item) is not dict:
         return False
     name = item.get(listing.key)

@@ -86,13 +86,23 @@ def parse(body: bytes, max_depth: int = MAX_DEPTH) -> Message:
     if type(value) is not dict:
         raise MessageError(_not_an_object(value), NOT_A_MESSAGE)
     text = leaves(value, max_depth)
-    if not value.keys() <= twins.MESSAGE.known:
-        twins.MESSAGE.refuse_twins(value)
     if value.get("jsonrpc") != "2.0":
+        twins.VERSION.refuse_twins(value)
         raise MessageError('`jsonrpc` is not "2.0"', NOT_A_MESSAGE)
+    twins.MESSAGE.refuse_twins(value)
     if "method" in value:
         return _calling(value, text)
     return _response(value, text)
+
+
+def parse_value(body: bytes, max_depth: int = MAX_DEPTH) -> object:
+    """Return the JSON value that *body* is, as strictly read as a message, whatever it says.
+
+    Raises `MessageError` with -32700.
+    """
+    value: object = _load(body)
+    leaves(value, max_depth)
+    return value
 
 
 def refused_id(body: bytes) -> Id:
@@ -189,8 +199,7 @@ def _response(value: JsonObject, text: str) -> Message:
     )
     if type(outcome) is not dict:
         raise MessageError(f"{words.place} is not an object", NOT_A_MESSAGE)
-    if not outcome.keys() <= words.known:
-        words.refuse_twins(outcome)
+    words.refuse_twins(outcome)
     message_id = value.get("id")
     # JSON-RPC 2.0, section 5: an error about a message whose id nobody could read has none.
     if message_id is not None or words is twins.RESULT:
@@ -238,8 +247,7 @@ def _params(value: JsonObject, words: twins.Words) -> JsonObject:
         return {}
     if type(params) is not dict:
         raise MessageError("`params` is not an object", NOT_A_MESSAGE)
-    if not params.keys() <= words.known:
-        words.refuse_twins(params)
+    words.refuse_twins(params)
     return params
 
 

@@ -130,31 +130,24 @@ class EventSplitter:
         self._partial.clear()
 
 
-def write_event(
-    data: bytes, type: bytes = b"", id: bytes | None = None, retry: bytes | None = None
-) -> bytes:
-    """Return one event of these fields; *data* may hold several lines.
+def write_event(data: bytes, like: Event | None = None) -> bytes:
+    """Return an event with these *data*, which may have several lines.
 
-    A field other than *data* that holds a line end is a bug: `ValueError`.
+    Where it takes the place of another, *like*, it keeps that one's type, id and
+    retry, so that a client keeps its place in the stream. Comments and unknown
+    fields are left out, since nobody judged them.
     """
     lines: list[bytes] = []
-    if type:
-        lines.append(b"event: " + _one_line(type))
-    if id is not None:
-        lines.append(b"id: " + _one_line(id))
-    if retry is not None:
-        lines.append(b"retry: " + _one_line(retry))
+    if like is not None:
+        if like.type:
+            lines.append(b"event: " + like.type)
+        if like.id is not None:
+            lines.append(b"id: " + like.id)
+        if like.retry is not None:
+            lines.append(b"retry: " + like.retry)
     data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     lines += [b"data: " + line for line in data.split(b"\n")]
     return b"\n".join(lines) + b"\n\n"
-
-
-def replace_data(event: Event, data: bytes) -> bytes:
-    """Return *event* written anew with other *data*: a client keeps its place in the stream.
-
-    Its comments and unknown fields are left out, since nobody judged them.
-    """
-    return write_event(data, event.type, event.id, event.retry)
 
 
 def _read_fields(lines: list[bytes], event: Event) -> None:
@@ -171,9 +164,3 @@ def _read_fields(lines: list[bytes], event: Event) -> None:
         elif name == b"retry" and value.isdigit():
             event.retry = value
     event.data = data[0] if len(data) == 1 else b"\n".join(data)
-
-
-def _one_line(value: bytes) -> bytes:
-    if b"\n" in value or b"\r" in value:
-        raise ValueError("a line end inside a field of an event")
-    return value

@@ -9,7 +9,7 @@ alone, neither values nor rules.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -62,8 +62,10 @@ class Words:
                     return key, word
         return None
 
-    def refuse_twins(self, keys: Iterable[str]) -> None:
+    def refuse_twins(self, keys: Mapping[str, object]) -> None:
         """Raise `MessageError` if one of *keys* looks like a guarded word without being it."""
+        if keys.keys() <= self.known:
+            return
         found = self.twin(keys)
         if found is not None:
             key, word = found
@@ -76,6 +78,7 @@ _ENVELOPE: Final = frozenset(
     {"jsonrpc", "id", "method", "params", "name", "arguments", "uri", "result", "error"}
 )
 MESSAGE: Final = Words("the message", _ENVELOPE)
+VERSION: Final = Words("the message", frozenset({"jsonrpc"}))
 # `params` of a method that nobody here knows may hold words of its own.
 PARAMS: Final = Words("`params`", _ENVELOPE)
 KNOWN_PARAMS: Final = Words(

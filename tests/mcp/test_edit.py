@@ -123,6 +123,54 @@ def test_a_list_that_depends_on_the_caller_is_private(scope: str) -> None:
     assert filter_tools(body, everything) == answer(f'{{"tools":[{A}],"cacheScope":"private"}}')
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        answer(f'{{"tools":[],"Tools":[{B}]}}'),
+        answer(f'{{"TOOLS":[{B}]}}'),
+        answer('{"tools":[],"cache_scope":"public"}'),
+        # What a strict reader would not call a message, a lax one may.
+        b'{"jsonrpc":"2.0","id":1,"params":{},"result":{"Tools":[{"name":"no"}]}}',
+        b'{"jsonrpc":"2.0","id":1,"Result":{"tools":[{"name":"no"}]}}',
+        b'{"id":1,"Result":{"tools":[{"name":"no"}]},"jsonrpc":"2.0"}',
+        b'{"JsonRpc":"2.0","id":1,"Result":{"tools":[{"name":"no"}]}}',
+        b'[{"jsonrpc":"2.0","id":1,"result":{}},{"jsonrpc":"2.0","id":1,"result":{"Tools":1}}]',
+    ],
+)
+def test_a_look_alike_of_a_list_cannot_be_judged(body: bytes) -> None:
+    with pytest.raises(MessageError, match="looks like"):
+        filter_tools(body, everything)
+
+
+def test_each_message_of_an_array_is_filtered() -> None:
+    # 2025-03-26 lets a server answer so, even to one request.
+    before, after = answer(f'{{"tools":[{A},{B}]}}'), answer(f'{{"tools":[{A}]}}')
+    body = b"[ %s , 1, [%s],{}]" % (before, before)
+    assert filter_tools(body, visible) == b"[ %s , 1, [%s],{}]" % (after, after)
+    assert filter_tools(b"[%s]" % after, visible) == b"[%s]" % after
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"1", b'"tools"', b"null", b"[]", b"[1]", b"{}", b'{"result":"ok"}', b'{"Error":"no"}'),
+        b' {"Id":1,"Name":"x","Result":{"tools":[]}}',
+        b'{"result":[{"tools":[{"name":"no"}]}]}',
+    ],
+)
+def test_what_is_no_message_stays_as_it_is(body: bytes) -> None:
+    assert filter_tools(body, visible) is body
+
+
+def test_a_parsed_value_spares_the_second_reading() -> None:
+    body = answer(f'{{"tools":[{A},{B}]}}')
+    assert filter_tools(body, visible, parse(body).value) == answer(f'{{"tools":[{A}]}}')
+    # The value alone says that there is nothing to read here.
+    assert filter_tools(b"not even JSON", visible, {"jsonrpc": "2.0", "result": {}}) == (
+        b"not even JSON"
+    )
+
+
 def test_a_result_can_be_made_private_without_a_list() -> None:
     body = answer('{"contents":[{"uri":"a:","cacheScope":"public"}],"cacheScope":"public","n":1.0}')
     assert make_private(body) == body.replace(b'"public","n"', b'"private","n"')

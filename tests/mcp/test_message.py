@@ -7,7 +7,7 @@ import json
 import pytest
 
 from sidecar.errors import MessageError
-from sidecar.mcp.message import Message, leaves, parse
+from sidecar.mcp.message import Message, leaves, parse, parse_value
 
 CALL = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "read"}}
 BIG = 123456789012345678901234567890
@@ -191,3 +191,15 @@ def test_the_text_is_every_string_keys_before_values() -> None:
 )
 def test_the_text_of_any_value_can_be_had(value: object, text: str) -> None:
     assert leaves(value) == text
+
+
+@pytest.mark.parametrize("raw", [b"1", b'[{"Method":1}]', b' {"a":"b"} ', b'"x"', b"null"])
+def test_any_strict_value_can_be_read(raw: bytes) -> None:
+    assert parse_value(raw) == json.loads(raw)
+
+
+@pytest.mark.parametrize("raw", [b"", b"{", b'{"a":1,"a":1}', b'["\\u0000"]', b"1e999", b"[[[]]]"])
+def test_any_value_is_read_as_strictly_as_a_message(raw: bytes) -> None:
+    with pytest.raises(MessageError) as refusal:
+        parse_value(raw, max_depth=2)
+    assert refusal.value.code == -32700

@@ -118,6 +118,9 @@ REFUSED = [
     (b"[]", NOT_A_MESSAGE, "batches"),
     (b"[" + body() + b"]", NOT_A_MESSAGE, "batches"),
     (b"{}", NOT_A_MESSAGE, "`jsonrpc`"),
+    # Whose keys are its own business, since no reader takes it for a message.
+    (b'{"Name":"x","Id":1,"Method":"y"}', NOT_A_MESSAGE, "`jsonrpc`"),
+    (b'{"JSONRPC":"2.0","Method":"y"}', NOT_JSON, "looks like `jsonrpc`"),
     (body(jsonrpc="1.0"), NOT_A_MESSAGE, "`jsonrpc`"),
     (body(jsonrpc=2.0), NOT_A_MESSAGE, "`jsonrpc`"),
     (body(jsonrpc=["2.0"]), NOT_A_MESSAGE, "`jsonrpc`"),

@@ -38,7 +38,7 @@ WORDS = twins.Words("`here`", frozenset({"name", "taskId", "_meta"}), frozenset(
 def test_a_look_alike_is_found_and_its_word_named(key: str, word: str) -> None:
     assert WORDS.twin([key]) == (key, word)
     with pytest.raises(MessageError, match=f"in `here` looks like `{word}`"):
-        WORDS.refuse_twins(["other", key])
+        WORDS.refuse_twins({"other": 1, key: 2})
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_a_long_key_costs_nothing() -> None:
 
 def test_a_refusal_quotes_no_more_than_a_line() -> None:
     with pytest.raises(MessageError) as refusal:
-        WORDS.refuse_twins([" " * 50_000 + "NAME"])
+        WORDS.refuse_twins({" " * 50_000 + "NAME": 1})
     assert len(str(refusal.value)) < 200
 
 
