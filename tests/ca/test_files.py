@@ -168,7 +168,7 @@ def test_a_set_made_ready_is_read_as_one_and_then_finished(tmp_path: Path) -> No
     stale = tmp_path / ".new-0123"
     stale.mkdir()
     (stale / "a").write_bytes(b"3")
-    assert [newest(tmp_path, name, read_public) for name in "ab"] == [b"2", b"2"]
+    assert [newest(tmp_path, name, Path.read_bytes) for name in "ab"] == [b"2", b"2"]
     settle(tmp_path, replace=True)
     assert (tmp_path / "b").read_bytes() == b"2"
     assert not ready.exists()
