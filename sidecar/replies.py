@@ -14,7 +14,7 @@ from .http.h1 import Request
 from .mcp.edit import error_reply
 from .net.downstream import Downstream
 from .observe.record import Record
-from .policy.call import Call
+from .policy.call import Call, Peer
 from .policy.verdict import Reason, Refusal
 
 _PHRASES: Final[dict[int, bytes]] = {
@@ -70,13 +70,12 @@ def forwarded(
     return b"".join(parts)
 
 
-def forwarded_client_cert(own: str, down: Downstream) -> bytes:
+def forwarded_client_cert(own: str, peer: Peer) -> bytes:
     """Return the header line that tells the server who called; nothing for an unknown caller.
 
     Envoy's `x-forwarded-client-cert` with one element: By (our SPIFFE ID), Hash (SHA-256 of
     the caller's certificate, hex), URI (the caller's SPIFFE ID).
     """
-    peer = down.peer
     if peer.identity is None:
         return b""
     by = f"By={own};" if own else ""

@@ -68,7 +68,9 @@ def _cluster_lines(clusters: Clusters) -> Iterator[str]:
 def cluster_gauges(clusters: Clusters) -> Iterator[Metric]:
     """Yield what Prometheus is told of the clusters."""
     ejected = GaugeMetricFamily(
-        "sidecar_upstream_ejected", "1 while an endpoint is ejected.", labels=["cluster", "endpoint"]
+        "sidecar_upstream_ejected",
+        "1 while an endpoint is ejected.",
+        labels=["cluster", "endpoint"],
     )
     connections = GaugeMetricFamily(
         "sidecar_upstream_connections", "Open connections to a cluster.", labels=["cluster"]

@@ -65,9 +65,7 @@ class AdminServer:
         self._hosts = frozenset(f"{name}:{bound}".encode() for name in names)
 
     async def _start_unix(self, path: Path) -> None:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if path.exists() and stat.S_ISSOCK(path.stat().st_mode) and not _answers(path):
-            path.unlink()
+        _make_room(path)
         before = os.umask(0o177)
         try:
             self._server = await asyncio.start_unix_server(self._serve, str(path))
@@ -81,7 +79,7 @@ class AdminServer:
             self._server.close()
             await self._server.wait_closed()
         if self._socket is not None:
-            self._socket.unlink(missing_ok=True)
+            os.unlink(self._socket)
 
     @property
     def address(self) -> str:
@@ -141,6 +139,13 @@ class AdminServer:
             known = "\n".join(sorted(self._pages))
             return Page(f"no such page; there are:\n{known}\n".encode(), status=404)
         return make()
+
+
+def _make_room(path: Path) -> None:
+    """Make the socket's folder, and remove a socket that nobody listens on any more."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.exists() and stat.S_ISSOCK(path.stat().st_mode) and not _answers(path):
+        path.unlink()
 
 
 def _answers(path: Path) -> bool:

@@ -26,9 +26,9 @@ class Timed(Protocol):
 class Deadlines:
     """All that have a deadline, swept twice a second."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, now: Callable[[], float]) -> None:
         self._loop = loop
-        self.now: Callable[[], float] = loop.time  # the clock of all deadlines, in seconds
+        self.now = now  # the clock of all deadlines, in seconds
         self._timed: set[Timed] = set()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -53,7 +53,7 @@ class Deadlines:
             self._timer.cancel()
 
     def _sweep(self) -> None:
-        now = self._loop.time()
+        now = self.now()
         late = [timed for timed in self._timed if timed.deadline <= now]
         for timed in late:
             timed.deadline = NEVER

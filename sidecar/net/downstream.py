@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 from ..errors import CallerGone, DeadlinePassed, ProtocolError
 from ..http.h1 import CONTINUE, Bounds, Request, RequestReader
@@ -48,7 +48,7 @@ class Door:
     serve: Serve
     spawn: Callable[..., asyncio.Task[None]]
     live: set[Downstream]
-    identify: Callable[[asyncio.BaseTransport], Peer | None]
+    identify: Callable[[asyncio.BaseTransport, Downstream], Peer | None]
 
 
 class Downstream(asyncio.Protocol):
@@ -92,13 +92,12 @@ class Downstream(asyncio.Protocol):
     # -- what the loop tells
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's own do not inherit
         door = self.door
-        peer = door.identify(transport)
+        peer = door.identify(transport, self)
         if peer is None:
             self.gone = True
-            transport.abort()
+            self._transport.abort()
             return
         self.peer = peer
         self._reader = RequestReader(door.tables.of(peer.principal), door.bounds)
@@ -239,5 +238,3 @@ class Downstream(asyncio.Protocol):
     def _close(self) -> None:
         if not self.gone:
             self._transport.close()
-
-

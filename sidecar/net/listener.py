@@ -52,11 +52,11 @@ class Gate:
 
 
 class Listener:
-    """One bound socket; `door` is what its connections share."""
+    """One bound socket; `door` is what its connections share, and a reload may change it."""
 
     def __init__(self, sock: socket.socket, door: Door, gate: Gate, tasks: Tasks) -> None:
         self._sock = sock
-        self._door = door
+        self.door = door
         self._gate = gate
         self._tasks = tasks
         self._loop = asyncio.get_running_loop()
@@ -106,7 +106,7 @@ class Listener:
 
     def _admit(self, sock: socket.socket, ip: str, port: int) -> None:
         gate = self._gate
-        if len(self._door.live) >= gate.max_connections or self._shaking >= gate.max_handshakes:
+        if len(self.door.live) >= gate.max_connections or self._shaking >= gate.max_handshakes:
             sock.close()
             gate.failed(f"{ip}:{port}", "too_many_connections", "")
             return
@@ -122,12 +122,15 @@ class Listener:
         except (OSError, TimeoutError, IdentityError) as error:
             sock.close()
             self._gate.failed(f"{ip}:{port}", reason_of(error), str(error))
+        except BaseException:
+            sock.close()
+            raise
         finally:
             self._shaking -= 1
 
     async def _shake(self, sock: socket.socket, ip: str, port: int) -> None:
-        gate = self._gate
-        mode = gate.mode(self._door.inbound)
+        gate, door = self._gate, self.door
+        mode = gate.mode(door.inbound)
         identity = gate.identity()
         secure = mode is Mtls.STRICT or (mode is Mtls.PERMISSIVE and await self._is_tls(sock))
         context: ssl.SSLContext | None = None
@@ -136,15 +139,15 @@ class Listener:
                 raise IdentityError("no_identity", "this sidecar has no certificate yet")
             context = identity.context
         await self._loop.connect_accepted_socket(
-            lambda: Downstream(self._door, self._loop), sock, ssl=context
+            lambda: Downstream(door, self._loop), sock, ssl=context
         )
 
     async def _is_tls(self, sock: socket.socket) -> bool:
         """Look at the first byte without taking it: TLS must authenticate, all else is plain."""
-        ready = self._loop.create_future()
-        self._loop.add_reader(sock.fileno(), lambda: ready.done() or ready.set_result(None))
+        ready = asyncio.Event()
+        self._loop.add_reader(sock.fileno(), ready.set)
         try:
-            await ready
+            await ready.wait()
         finally:
             self._loop.remove_reader(sock.fileno())
         first = sock.recv(1, socket.MSG_PEEK)
@@ -170,7 +173,13 @@ def peer_of(transport: asyncio.BaseTransport, gate: Gate) -> Peer | None:
         return None
     gate.shook()
     return Peer(
-        svid.id, ip, port, svid.sha256, svid.serial, svid.not_after, connection.server_hostname or ""
+        svid.id,
+        ip,
+        port,
+        svid.sha256,
+        svid.serial,
+        svid.not_after,
+        connection.server_hostname or "",
     )
 
 
@@ -192,5 +201,3 @@ def bind(address: str) -> socket.socket:
         ) from None
     sock.setblocking(False)
     return sock
-
-

@@ -7,10 +7,10 @@ resumed session would accept a certificate that has expired or was revoked.
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from ..errors import IdentityError, StartError
@@ -47,30 +47,47 @@ class Identity:
     context: ssl.SSLContext
 
 
-def make_identity(
-    svid: X509Svid, bundles: Bundles, cert: Path, key: Path, now: float
-) -> Identity:
-    """Return an identity from files that were checked. Raises StartError if TLS refuses them."""
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A certificate chain and its key, as PEM; kept in memory only."""
+
+    certificate: bytes
+    key: bytes
+
+
+def make_identity(svid: X509Svid, bundles: Bundles, pair: Pair, now: float) -> Identity:
+    """Return an identity of a *pair* that was checked. Raises StartError if TLS refuses it."""
     try:
-        context = _server_context(cert, key, bundles)
-        _try(context, cert, key, bundles, now)
+        context = _server_context(pair, bundles)
+        _try(context, pair, bundles, now)
     except (ssl.SSLError, OSError, IdentityError) as error:
         raise StartError(
-            f"TLS does not take `{cert}` with `{key}`: {error}",
+            f"TLS does not take the certificate of `{svid.id}`: {error}",
             help="issue a new pair with `sidecar issue-cert`",
         ) from None
     return Identity(svid, bundles, context)
 
 
-def _server_context(cert: Path, key: Path, bundles: Bundles) -> ssl.SSLContext:
+def _server_context(pair: Pair, bundles: Bundles) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.num_tickets = 0
     context.set_alpn_protocols(list(ALPN))
-    context.load_cert_chain(cert, key)
+    _load(context, pair)
     _trust(context, bundles)
     context.verify_mode = ssl.CERT_REQUIRED
     return context
+
+
+def _load(context: ssl.SSLContext, pair: Pair) -> None:
+    """Give *context* exactly the bytes that were checked: ssl reads only files.
+
+    The key never touches a disk here: the file is the kernel's, and ours alone.
+    """
+    with open(os.memfd_create("pair"), "wb") as file:
+        file.write(pair.certificate + b"\n" + pair.key)
+        file.flush()
+        context.load_cert_chain(f"/proc/self/fd/{file.fileno()}")
 
 
 def _trust(context: ssl.SSLContext, bundles: Bundles) -> None:
@@ -80,23 +97,21 @@ def _trust(context: ssl.SSLContext, bundles: Bundles) -> None:
         context.load_verify_locations(cadata=root)
 
 
-def client_context(cert: Path, key: Path, bundles: Bundles) -> ssl.SSLContext:
+def client_context(pair: Pair, bundles: Bundles) -> ssl.SSLContext:
     """Return a context for calling other meshed services; who answers is checked by SPIFFE ID."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False
-    context.load_cert_chain(cert, key)
+    _load(context, pair)
     _trust(context, bundles)
     return context
 
 
-def _try(
-    context: ssl.SSLContext, cert: Path, key: Path, bundles: Bundles, now: float
-) -> None:
+def _try(context: ssl.SSLContext, pair: Pair, bundles: Bundles, now: float) -> None:
     """Shake hands with ourselves in memory: a context that can't is never used."""
     there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
     server = context.wrap_bio(there, back, server_side=True)
-    client = client_context(cert, key, bundles).wrap_bio(back, there)
+    client = client_context(pair, bundles).wrap_bio(back, there)
     for _ in range(4):
         for side in (client, server):
             try:
@@ -127,9 +142,6 @@ def _verified_chain(connection: ssl.SSLObject) -> Sequence[bytes]:
         return list(public())
     below: Any = connection._sslobj  # type: ignore[attr-defined]
     return [certificate.public_bytes(_DER) for certificate in below.get_verified_chain() or ()]
-
-
-
 
 
 def reason_of(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 from ..errors import UpstreamError
 from ..http.h1 import Bounds, ReplyReader
@@ -59,8 +59,7 @@ class Upstream(asyncio.Protocol):
     # -- what the loop tells
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's own do not inherit
 
     def data_received(self, data: bytes) -> None:
         if self.wake is None:

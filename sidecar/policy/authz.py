@@ -59,8 +59,8 @@ class RuleSet:
         self._mesh = mesh
         self._default = _ALLOWED if default is Action.ALLOW else _NOT_ALLOWED
         self._policies = [policy for policy in policies if not policy.dry_run]
-        self.problems: list[str] = []
-        self._http = _compiled(self._policies, mesh, self.problems, tcp=False)
+        self._http = _compiled(self._policies, mesh, tcp=False)
+        self.problems = self._http.problems
         self._tcp: _Rules | None = None
         self._listings: dict[tuple[Standing, Subject], Listing] = {}
         self.reads_mcp = any(map(_asks_mcp, policies))
@@ -150,7 +150,7 @@ class RuleSet:
         if not call.is_tcp:
             return self._http
         if self._tcp is None:
-            self._tcp = _compiled(self._policies, self._mesh, [], tcp=True)
+            self._tcp = _compiled(self._policies, self._mesh, tcp=True)
         return self._tcp
 
 
@@ -162,12 +162,12 @@ class _Rules:
     standings: Standings
     closed: bool
     audits: bool
+    problems: tuple[str, ...]
 
 
-def _compiled(
-    policies: Sequence[PolicySpec], mesh: Mesh, problems: list[str], *, tcp: bool
-) -> _Rules:
+def _compiled(policies: Sequence[PolicySpec], mesh: Mesh, *, tcp: bool) -> _Rules:
     rules: list[Rule] = []
+    problems: list[str] = []
     for policy in policies:
         for index, spec in enumerate(policy.rules):
             try:
@@ -179,6 +179,7 @@ def _compiled(
         Standings(rules),
         any(policy.action is Action.ALLOW for policy in policies),
         any(rule.action is Action.AUDIT for rule in rules),
+        tuple(problems),
     )
 
 

@@ -140,7 +140,7 @@ def _scan(call: Call, scans: Scans) -> Finding | None:
 
 def _look(call: Call, scanner: Scanner) -> Finding | None:
     if call.message is not None:
-        return scanner.message(call.body, call.message.value)
+        return scanner.message(call.body, call.message.value, call.message.text)
     try:
         # JSON under another name: its escapes must not hide anything from the scan.
         value = parse_value(call.body)

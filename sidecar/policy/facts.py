@@ -34,7 +34,7 @@ class Facts:
 
     `mcp_method`, `tool`, `prompt` and `resource` are empty where the message has
     none and None where there is no message to tell. `session` is the session's own
-    traffic.
+    traffic: what every caller of any tool must send, in the way MCP sends it.
     """
 
     call: Call
@@ -65,7 +65,7 @@ def facts_of(call: Call) -> Facts:
             tool or "",
             message.prompt or "",
             settled_uri(resource) if resource else "",
-            tool is None and message.session,
+            tool is None and method == "POST" and message.session,
         )
     if call.body or method == "POST":
         return Facts(call, method, call.path, host, None, None, None, None, False)

@@ -54,9 +54,12 @@ class _Entry:
 
 
 class View:
-    """Says of an item whether it may be listed; items asked about are remembered."""
+    """Says of an item whether it may be listed; items asked about are remembered.
 
-    __slots__ = ("_allow", "_deny", "_known", "_open", "_subject")
+    `hides_nothing` if every item may be.
+    """
+
+    __slots__ = ("_allow", "_deny", "_known", "_open", "_subject", "hides_nothing")
 
     def __init__(
         self, subject: Subject, deny: tuple[Holds, ...], allow: tuple[Holds, ...], *, open: bool
@@ -66,11 +69,7 @@ class View:
         self._allow = allow
         self._open = open
         self._known: dict[str, bool] = {}
-
-    @property
-    def hides_nothing(self) -> bool:
-        """Whether every item may be listed."""
-        return not self._deny and (self._open or not all(self._allow))
+        self.hides_nothing = not deny and (open or not all(allow))
 
     def __call__(self, name: str) -> bool:
         """Whether the item *name* may be listed."""

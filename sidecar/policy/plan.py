@@ -9,7 +9,7 @@ the rules there are. Nothing here decides.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final, TypeAlias
 
@@ -32,20 +32,16 @@ _ORDER: Final = attrgetter("order")
 class Clause:
     """One rule with one of its operations, for peers whom its sources let through.
 
-    `holds` is all that must hold of a call. `varying` is the part of it that sources
-    ask of each call, None where one of them asks nothing.
+    `holds` is all that must hold of a call: the answers to `questions`, and `varying`,
+    what sources ask of each call, None where one of them asks nothing.
     """
 
     order: int
     rule: Rule
     operation: Operation
+    questions: tuple[Question[Facts], ...]
     varying: Callable[[Facts], bool] | None
     holds: Holds
-
-    @property
-    def questions(self) -> tuple[Question[Facts], ...]:
-        """What the operation and the conditions ask."""
-        return (*self.operation.questions, *self.rule.conditions)
 
 
 class Index:
@@ -224,7 +220,9 @@ def _standing(rules: Sequence[Rule], live: bytes) -> Standing:
         sources = [source for source, flag in zip(rule.sources, flags, strict=True) if flag]
         if sources:
             varying = _varying(sources)
-            clauses += (_clause(order, rule, one, varying) for one in rule.operations)
+            clauses += (
+                _clause(order, rule, one, rule.conditions, varying) for one in rule.operations
+            )
 
     def plan(action: Action) -> Plan:
         chosen = [clause for clause in clauses if clause.rule.action is action]
@@ -242,14 +240,20 @@ def _varying(sources: Sequence[Source]) -> Callable[[Facts], bool] | None:
 
 
 def _clause(
-    order: int, rule: Rule, operation: Operation, varying: Callable[[Facts], bool] | None
+    order: int,
+    rule: Rule,
+    operation: Operation,
+    conditions: Sequence[Question[Facts]],
+    varying: Callable[[Facts], bool] | None,
 ) -> Clause:
-    holds = tuple(one.holds for one in (*operation.questions, *rule.conditions))
-    return Clause(order, rule, operation, varying, holds if varying is None else (*holds, varying))
+    questions = (*operation.questions, *conditions)
+    holds = tuple([one.holds for one in questions])
+    if varying is not None:
+        holds = (*holds, varying)
+    return Clause(order, rule, operation, questions, varying, holds)
 
 
 def _for_session(clause: Clause, operation: Operation) -> Clause:
     """Make of *clause* what is asked of the session's own traffic, which names no target."""
-    conditions = tuple(one for one in clause.rule.conditions if not names_target(one))
-    rule = replace(clause.rule, conditions=conditions)
-    return _clause(clause.order, rule, operation, clause.varying)
+    conditions = [one for one in clause.rule.conditions if not names_target(one)]
+    return _clause(clause.order, clause.rule, operation, conditions, clause.varying)

@@ -126,11 +126,15 @@ class _Compiler:
 
     def sound(self, attribute: Attribute[Subject], values: tuple[str, ...]) -> tuple[str, ...]:
         """Return those *values* that can be asked here; in a strict rule, all must be."""
-        wanting = self.tcp and attribute.http
-        sound = tuple(one for one in values if not wanting and attribute.accepts(one))
-        if self.strict and len(sound) < len(values):
-            raise ValueError(f"`{attribute.name}` cannot be asked for {', '.join(values)}")
-        return sound
+        if not values:
+            return ()
+        if self.tcp and attribute.http:
+            if self.strict:
+                raise ValueError(f"`{attribute.name}` is something only HTTP has")
+            return ()
+        if self.strict:
+            return values
+        return tuple(value for value in values if attribute.accepts(value))
 
     def source(self, spec: SourceSpec) -> Source:
         """Compile one source."""
@@ -207,8 +211,10 @@ class _Compiler:
         """Choose what to look an operation up by: the first of *fields* that is no `*`."""
         for fact, attribute, values in fields:
             sound = self.sound(attribute, values)
+            if not sound:
+                continue
             patterns = Paths.of(sound).covered if fact == "path" else Strings.of(sound)
-            if sound and not patterns.present:
+            if not patterns.present:
                 return fact, patterns
         return None
 

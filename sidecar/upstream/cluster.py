@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .balance import Algorithm
 from .endpoint import OutlierSpec, PoolSpec
 
 
@@ -19,13 +20,13 @@ class EndpointSpec:
 class ClusterSpec:
     """A named set of endpoints with the limits of its pool and of ejection.
 
-    `outlier` None: nothing is ever ejected. `min_health_percent` is Istio's: below
-    it ejection is ignored; 0 means that no healthy endpoint is no endpoint.
+    `outlier` None: nothing is ever ejected. Where fewer than `min_health_percent` of the
+    endpoints are in, ejection is ignored.
     """
 
     name: str
     endpoints: tuple[EndpointSpec, ...]
     pool: PoolSpec = PoolSpec()
     outlier: OutlierSpec | None = None
-    balance: str = "LEAST_REQUEST"
+    balance: Algorithm = Algorithm.LEAST_REQUEST
     min_health_percent: int = 0

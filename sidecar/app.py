@@ -1,0 +1,383 @@
+"""The composition root: everything is made here, joined here, reloaded and ended here.
+
+Only here is the clock read and randomness drawn; everything below is handed
+them. A reload compiles a whole new snapshot and swaps one reference, or changes
+nothing and says why. The end is a drain: ready no more, nothing new, what runs
+finishes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import secrets
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import count
+from typing import Final
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from . import __version__
+from .admin.pages import cluster_gauges, pages
+from .admin.server import AdminServer, default_socket
+from .config.problem import ConfigError
+from .config.snapshot import Service, Snapshot, callers
+from .errors import StartError
+from .exchange import World, serve
+from .http.h1 import Bounds, Request
+from .http.lines import LineTables
+from .log import Log
+from .net.clusters import Clusters
+from .net.deadlines import Deadlines
+from .net.downstream import Door, Downstream, Times
+from .net.listener import Gate, Listener, Mtls, bind, peer_of
+from .net.tasks import Tasks
+from .observe.journal import Journal
+from .observe.metrics import Metrics, Stat
+from .policy.call import Peer
+from .replies import forwarded_client_cert
+from .rotation import IdentitySpec, Rotation
+from .upstream.outlier import Events
+
+_DRAIN_STEP: Final = 0.05  # seconds between two looks at what still runs
+_SWEEP_EVERY: Final = 0.25  # seconds: how late an ejected endpoint may return
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a load of the configuration gives: all that a running sidecar is made of."""
+
+    snapshot: Snapshot
+    identity: IdentitySpec | None
+    admin: str  # where to listen; empty for the default socket
+    access: str  # stdout, stderr, none or a file
+    name: str
+    warnings: str = ""  # as a person reads them
+
+
+class App:
+    """One running sidecar. *load* reads the configuration and raises ConfigError or StartError."""
+
+    def __init__(
+        self,
+        load: Callable[[], Plan],
+        render: Callable[[ConfigError], str],
+        environment: Mapping[str, str],
+    ) -> None:
+        self._load = load
+        self._render = render
+        self._environment = environment
+        self._ending = asyncio.Event()
+        self._draining = False
+        self._reloading = False
+        self._last_reload_failed = ""
+        self._listeners: dict[str, Listener] = {}
+        self._live: set[Downstream] = set()
+        self._random = random.SystemRandom()
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT. Raises StartError where it cannot start."""
+        plan = self._load()
+        await self._assemble(plan)
+        try:
+            await self._start(plan)
+            await self._ending.wait()
+            await self._drain()
+        finally:
+            await self._end()
+
+    # -- making
+
+    async def _assemble(self, plan: Plan) -> None:
+        loop = asyncio.get_running_loop()
+        limits = plan.snapshot.limits
+        self._plan = plan
+        self._log = Log(plan.access)
+        self._metrics = Metrics(__version__, limits.tools_in_metrics, self._gauges)
+        self._tasks = Tasks(self._report)
+        self._deadlines = Deadlines(loop, time.monotonic)
+        tables = LineTables(limits.remembered_line_bytes, limits.remembered_peers)
+        self._tables = tables
+        journal = Journal(self._metrics, time.time, writes=plan.access != "none")
+        clusters = Clusters(
+            tasks=self._tasks,
+            deadlines=self._deadlines,
+            tables=LineTables(limits.remembered_line_bytes, limits.remembered_peers),
+            bounds=Bounds(limits.reply_head_bytes, limits.request_fields, 0),
+            now=time.monotonic,
+            random=self._random.random,
+            tell=self._tell_ejections,
+        )
+        self._world = World(
+            plan.snapshot, clusters, journal, time.monotonic, time.time, request_ids(), self._report
+        )
+        self._rotation = (
+            None
+            if plan.identity is None
+            else Rotation(plan.identity, time.time, lambda: self._random.uniform(-1, 1), self._say)
+        )
+        self._gate = Gate(
+            mode=self._mode,
+            identity=lambda: self._rotation.current if self._rotation is not None else None,
+            wall=time.time,
+            failed=self._handshake_failed,
+            shook=self._shook,
+            max_connections=limits.connections,
+            max_handshakes=limits.handshakes,
+            handshake_timeout=limits.handshake_timeout,
+        )
+        self._admin = AdminServer(pages(self._metrics, clusters, self._unready, self._more_stats))
+
+    async def _start(self, plan: Plan) -> None:
+        if self._rotation is not None:
+            await self._rotation.start()
+            self._tasks.spawn(self._rotation.run(), "rotation")
+        self._world.clusters.replace(plan.snapshot.clusters)
+        self._deadlines.start()
+        self._tasks.spawn(self._log.run(self._world.journal), "log")
+        self._tasks.spawn(self._sweep(), "sweep")
+        await self._admin.start(plan.admin or self._default_admin(plan.name))
+        for service in plan.snapshot.services.values():
+            self._listen(service, plan.snapshot)
+        self._signals()
+        if plan.warnings:
+            print(plan.warnings, file=sys.stderr)
+        self._announce(plan)
+
+    def _listen(self, service: Service, snapshot: Snapshot) -> None:
+        listener = Listener(
+            bind(service.listen), self._door(service, snapshot), self._gate, self._tasks
+        )
+        self._listeners[service.listen] = listener
+        listener.start()
+
+    def _door(self, service: Service, snapshot: Snapshot) -> Door:
+        limits = snapshot.limits
+        return Door(
+            inbound=service.listen,
+            port=service.port,
+            bounds=Bounds(limits.request_head_bytes, limits.request_fields, service.body_bytes),
+            times=Times(
+                limits.request_head_timeout, limits.request_body_timeout, limits.idle_timeout
+            ),
+            tables=self._tables,
+            deadlines=self._deadlines,
+            serve=self._serve,
+            spawn=self._tasks.spawn,
+            live=self._live,
+            identify=self._identify,
+        )
+
+    async def _serve(self, request: Request, down: Downstream) -> None:
+        await serve(request, down, self._world)
+
+    def _identify(self, transport: asyncio.BaseTransport, down: Downstream) -> Peer | None:
+        peer = peer_of(transport, self._gate)
+        if peer is not None and self._rotation is not None and self._rotation.current is not None:
+            own = str(self._rotation.current.svid.id)
+            down.forwarded_for = forwarded_client_cert(own, peer)
+        return peer
+
+    def _mode(self, inbound: str) -> Mtls:
+        service = self._world.snapshot.services.get(inbound)
+        return Mtls.STRICT if service is None else Mtls(service.mtls.value)
+
+    def _default_admin(self, name: str) -> str:
+        return default_socket(self._environment, name, tempfile.gettempdir(), os.getuid())
+
+    def _signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
+        for ending in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(ending, self._end_soon)
+
+    # -- reloading
+
+    def _reload_soon(self) -> None:
+        if not self._draining and not self._reloading:
+            self._reloading = True
+            self._tasks.spawn(self._reload(), "reload")
+
+    async def _reload(self) -> None:
+        """Take a whole new configuration, or none of it."""
+        try:
+            plan = await asyncio.get_running_loop().run_in_executor(None, self._load)
+            self._accept(plan)
+        except ConfigError as error:
+            self._refuse_reload(self._render(error))
+        except StartError as error:
+            hint = f"\n  = help: {error.help}" if error.help else ""
+            self._refuse_reload(f"error: {error}{hint}")
+        else:
+            self._last_reload_failed = ""
+            self._world.journal.event({"event": "reloaded"})
+            self._say("configuration reloaded: " + self._who(plan))
+        finally:
+            self._reloading = False
+
+    def _refuse_reload(self, why: str) -> None:
+        self._last_reload_failed = why.partition("\n")[0]
+        self._world.journal.event({"event": "reload_refused", "why": self._last_reload_failed})
+        print(f"{why}\nThe running configuration stays in force.", file=sys.stderr, flush=True)
+
+    def _accept(self, plan: Plan) -> None:
+        old, new = self._world.snapshot, plan.snapshot
+        if old.allow_policies and not new.allow_policies and not new.allow_empty:
+            raise StartError(
+                "no ALLOW policy would be left for this workload, and nobody could call it",
+                help="put one back, or set `allowEmpty: true` in the bootstrap to mean it",
+            )
+        added = {name: s for name, s in new.services.items() if name not in self._listeners}
+        bound = {name: bind(name) for name in added}
+        self._world.clusters.replace(new.clusters)
+        self._world.snapshot = new
+        for name in [name for name in self._listeners if name not in new.services]:
+            self._listeners.pop(name).stop()
+        for name, service in new.services.items():
+            door = self._door(service, new)
+            if name in bound:
+                self._listeners[name] = Listener(bound[name], door, self._gate, self._tasks)
+                self._listeners[name].start()
+            else:
+                self._listeners[name].door = door
+        if self._rotation is not None and plan.identity is not None:
+            self._rotation.spec = plan.identity
+            self._rotation.look()
+        self._plan = plan
+
+    # -- ending
+
+    def _end_soon(self) -> None:
+        if self._draining:
+            os._exit(1)  # asked a second time: now
+        self._draining = True
+        self._ending.set()
+
+    async def _drain(self) -> None:
+        """Accept nothing new, let what runs finish, up to the limit."""
+        self._say("draining: ready no more, finishing what runs")
+        for listener in self._listeners.values():
+            listener.stop()
+        for down in list(self._live):
+            down.drain()
+        steps = int(self._world.snapshot.limits.drain_timeout / _DRAIN_STEP)
+        for _ in range(steps):
+            if not self._live:
+                break
+            await asyncio.sleep(_DRAIN_STEP)
+        for down in list(self._live):
+            down.abort()
+
+    async def _end(self) -> None:
+        for listener in self._listeners.values():
+            listener.stop()
+        await self._admin.stop()
+        self._deadlines.stop()
+        for cluster in self._world.clusters:
+            cluster.close()
+        await self._tasks.end()
+        await self._log.flush(self._world.journal)
+        self._log.close()
+
+    # -- what goes on beside the calls
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_EVERY)
+            self._world.clusters.sweep(self._world.now())
+
+    def _unready(self) -> str:
+        if self._draining:
+            return "draining"
+        if self._rotation is not None:
+            identity = self._rotation.current
+            if identity is None:
+                return "no identity yet"
+            if identity.svid.not_after <= time.time():
+                return f"the certificate has expired: {self._rotation.trouble or 'renew it'}"
+        return "" if self._listeners else "not listening"
+
+    def _more_stats(self) -> list[Stat]:
+        expiry = 0.0
+        if self._rotation is not None and self._rotation.current is not None:
+            expiry = self._rotation.current.svid.not_after
+        return [
+            ("server.live", 1),
+            ("server.state", 1 if self._draining else 0),
+            ("server.total_connections", len(self._live)),
+            ("server.config_last_reload_successful", 0 if self._last_reload_failed else 1),
+            ("server.certificate_expiry_seconds", expiry),
+        ]
+
+    def _gauges(self) -> Iterator[Metric]:
+        yield from cluster_gauges(self._world.clusters)
+        for name, value in self._more_stats():
+            plain = _AS_GAUGES.get(name)
+            if plain is not None:
+                yield GaugeMetricFamily(plain, name, value=value)
+
+    # -- what is told to a person or written down
+
+    def _announce(self, plan: Plan) -> None:
+        for service in plan.snapshot.services.values():
+            where = self._listeners[service.listen].address
+            self._say(f"{service.mtls.value.lower()} mTLS on {where} to `{service.cluster}`")
+        self._say(f"admin on {self._admin.address}")
+        self._say(self._who(plan))
+        self._say("ready")
+
+    def _who(self, plan: Plan) -> str:
+        allowed = callers(plan.snapshot)
+        if not allowed:
+            return "nobody may call: no ALLOW policy is for this workload"
+        return "who may call, within the rules: " + ", ".join(allowed[:8])
+
+    def _say(self, text: str) -> None:
+        print(f"sidecar: {text}", file=sys.stderr, flush=True)
+
+    def _report(self, what: str, fault: BaseException) -> None:
+        self._metrics.faults += 1
+        lines = traceback.format_exception(fault)
+        self._say(f"a fault in {what}, please report it:\n{''.join(lines)}")
+
+    def _handshake_failed(self, peer: str, reason: str, detail: str) -> None:
+        failures = self._metrics.handshake_failures
+        failures[reason] = failures.get(reason, 0) + 1
+        self._world.journal.event(
+            {"event": "handshake_failed", "reason": reason, "peer": peer, "detail": detail[:200]}
+        )
+
+    def _shook(self) -> None:
+        self._metrics.handshakes += 1
+
+    def _tell_ejections(self, cluster: str, events: Events) -> None:
+        for event in events:
+            self._world.journal.event(
+                {
+                    "event": f"endpoint_{event.action}",
+                    "cluster": cluster,
+                    "endpoint": event.address,
+                    "kind": event.kind.value if event.kind is not None else "",
+                }
+            )
+
+
+_AS_GAUGES: Final = {
+    "server.total_connections": "sidecar_connections",
+    "server.config_last_reload_successful": "sidecar_config_last_reload_successful",
+    "server.certificate_expiry_seconds": "sidecar_cert_expiry_timestamp_seconds",
+}
+
+
+def request_ids() -> Callable[[], str]:
+    """Return a source of ids that no other process and no later start repeats."""
+    start = secrets.token_hex(8)
+    numbers = count(1)
+    return lambda: f"{start}-{next(numbers):08x}"

@@ -1,0 +1,271 @@
+"""The kinds of documents: their apiVersions, and the struct each is read with.
+
+A kind that is known and not read yet is an error wherever leaving it out could
+let more through than its author meant, and a warning elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final, TypeAlias
+
+from . import authorization, bootstrap, inspections, peers, services, traffic
+from .bootstrap import Sidecar
+from .documents import (
+    AuthorizationPolicy,
+    DestinationRule,
+    Document,
+    Inspection,
+    PeerAuthentication,
+    ServiceEntry,
+    WasmPlugin,
+)
+from .metadata import METADATA
+from .nodes import ListNode, MapNode, Node, ScalarNode
+from .problem import Notes
+from .schema import Field, Struct, Support, Unread, Unused, as_map, closest
+
+OURS: Final = ("sidecar/v1",)
+SECURITY: Final = ("security.istio.io/v1", "security.istio.io/v1beta1")
+NETWORKING: Final = (
+    "networking.istio.io/v1",
+    "networking.istio.io/v1beta1",
+    "networking.istio.io/v1alpha3",
+)
+EXTENSIONS: Final = ("extensions.istio.io/v1alpha1",)
+
+Anything: TypeAlias = Document | Sidecar
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind that is read."""
+
+    name: str
+    versions: tuple[str, ...]
+    doc: str
+    struct: Struct[Anything]
+
+
+@dataclass(frozen=True)
+class LaterKind:
+    """A kind that is known and not read yet; *lets_more* is why leaving it out is an error."""
+
+    name: str
+    versions: tuple[str, ...]
+    doc: str
+    lets_more: str = ""
+
+
+def _kind(
+    name: str,
+    versions: tuple[str, ...],
+    doc: str,
+    make: Callable[..., Anything],
+    spec: Struct[object],
+    check: Callable[..., None] | None = None,
+) -> Kind:
+    fields = (
+        Unused("apiVersion", Support.INERT, f"One of {', '.join(f'`{one}`' for one in versions)}."),
+        Unused("kind", Support.INERT, f"`{name}`."),
+        Field("metadata", METADATA, "Name, namespace and labels.", required=True),
+        Field("spec", spec, "What it says.", required=True),
+        Unused("status", Support.INERT, "Written by Kubernetes."),
+    )
+    return Kind(name, versions, doc, Struct(name, make, fields, check, located=True))
+
+
+KINDS: Final = (
+    _kind(
+        "Sidecar",
+        OURS,
+        "The bootstrap: who this sidecar is, where it listens, what it reads.",
+        bootstrap.sidecar,
+        bootstrap.SPEC,
+    ),
+    _kind(
+        "PeerAuthentication",
+        SECURITY,
+        "Whether callers must prove who they are.",
+        PeerAuthentication,
+        peers.SPEC,
+    ),
+    _kind(
+        "AuthorizationPolicy",
+        SECURITY,
+        "Who may call what, down to the tool and its arguments.",
+        AuthorizationPolicy,
+        authorization.SPEC,
+        authorization.check_policy,
+    ),
+    _kind(
+        "Inspection",
+        OURS,
+        "What messages are scanned for, and what a finding does.",
+        Inspection,
+        inspections.INSPECTION,
+    ),
+    _kind(
+        "WasmPlugin",
+        EXTENSIONS,
+        "Istio's plugin, honoured through its `pluginConfig` by the built-in scan.",
+        WasmPlugin,
+        inspections.PLUGIN,
+    ),
+    _kind(
+        "DestinationRule",
+        NETWORKING,
+        "How the way to a server is kept healthy: limits, ejection, balancing.",
+        DestinationRule,
+        traffic.SPEC,
+    ),
+    _kind(
+        "ServiceEntry",
+        NETWORKING,
+        "A service by name, with the addresses of its endpoints.",
+        ServiceEntry,
+        services.SPEC,
+    ),
+)
+
+LATER_KINDS: Final = (
+    LaterKind(
+        "RequestAuthentication",
+        SECURITY,
+        "Which tokens are accepted.",
+        "Tokens are not verified yet, and a forged one would pass.",
+    ),
+    LaterKind(
+        "RateLimit", OURS, "How many calls are let through.", "All calls would be let through."
+    ),
+    LaterKind(
+        "McpGateway",
+        OURS,
+        "Many servers behind one listener.",
+        "What it keeps from callers would not be kept.",
+    ),
+    LaterKind(
+        "ToolPins",
+        OURS,
+        "Which definitions of tools are trusted.",
+        "A changed definition would reach callers.",
+    ),
+    LaterKind("VirtualService", NETWORKING, "How calls are routed, retried and mirrored."),
+)
+
+_BY_NAME: Final = {kind.name: kind for kind in (*KINDS, *LATER_KINDS)}
+# What an http route of a VirtualService may hold that keeps something from callers.
+_RESTRICTING: Final = ("fault", "directResponse", "redirect", "delegate", "corsPolicy", "headers")
+
+
+def is_bootstrap(node: Node) -> bool:
+    """Return whether *node* says it is a bootstrap, and not Istio's kind of that name."""
+    if not isinstance(node, MapNode):
+        return False
+    kind, version = node.get("kind"), node.get("apiVersion")
+    named = isinstance(kind, ScalarNode) and kind.text == "Sidecar"
+    return named and isinstance(version, ScalarNode) and version.text in OURS
+
+
+def read_document(node: Node, namespace: str, notes: Notes) -> Anything | None:
+    """Read one document; None, with the reason noted, if it cannot be used.
+
+    *namespace* is that of documents that name none.
+    """
+    before = notes.errors
+    try:
+        table = as_map(node, "", notes)
+        kind = _kind_of(table, notes)
+        if isinstance(kind, LaterKind):
+            _note_later(kind, table, notes)
+            return None
+        document = kind.struct.read(table, "", notes)
+    except Unread:
+        return None
+    if notes.errors > before:
+        return None
+    if isinstance(document, Sidecar) or document.metadata.namespace:
+        return document
+    return replace(document, metadata=replace(document.metadata, namespace=namespace))
+
+
+def _kind_of(table: MapNode, notes: Notes) -> Kind | LaterKind:
+    name, version = (_word(table, field, notes) for field in ("kind", "apiVersion"))
+    kind = _BY_NAME.get(name.text)
+    if kind is None:
+        meant = closest(name.text, _BY_NAME)
+        notes.error(
+            "SC0301",
+            f"`{name.text}` is not a kind that is read here",
+            name,
+            help=f"did you mean `{meant}`?"
+            if meant
+            else f"known are {', '.join(f'`{one}`' for one in _BY_NAME)}",
+        )
+        raise Unread
+    if version.text not in kind.versions:
+        known = ", ".join(f"`{one}`" for one in kind.versions)
+        notes.error(
+            "SC0302",
+            f"a {kind.name} of `{version.text}` is not read here",
+            version,
+            help=f"write {known}" if len(kind.versions) == 1 else f"write one of {known}",
+        )
+        raise Unread
+    return kind
+
+
+def _word(table: MapNode, name: str, notes: Notes) -> ScalarNode:
+    node = table.get(name)
+    if isinstance(node, ScalarNode) and isinstance(node.value, str):
+        return node
+    if node is None:
+        example = "sidecar/v1" if name == "apiVersion" else "Sidecar"
+        notes.error(
+            "SC0202",
+            f"the document has no `{name}`",
+            table,
+            help=f"begin it with `{name}:`, such as `{name}: {example}`",
+        )
+    elif not (isinstance(node, ScalarNode) and node.broken):
+        notes.error("SC0203", f"`{name}` must be text", node)
+    raise Unread
+
+
+def _note_later(kind: LaterKind, table: MapNode, notes: Notes) -> None:
+    key = table.get("kind") or table
+    why = kind.lets_more or _restricts(table)
+    if why:
+        notes.error(
+            "SC0304",
+            f"a {kind.name} cannot be honoured yet",
+            key,
+            why=why,
+            help="remove the document, and say what you need with kinds that act",
+        )
+    else:
+        notes.warning(
+            "SC0303",
+            f"a {kind.name} has no effect yet",
+            key,
+            why="calls go to the server of their listener, once, whatever it says",
+        )
+
+
+def _restricts(table: MapNode) -> str:
+    """Return what a VirtualService keeps from callers, or nothing."""
+    spec = table.get("spec")
+    http = spec.get("http") if isinstance(spec, MapNode) else None
+    routes = (
+        [one for one in http.items if isinstance(one, MapNode)]
+        if isinstance(http, ListNode)
+        else []
+    )
+    for route in routes:
+        for name in _RESTRICTING:
+            if route.get(name) is not None:
+                return f"Its `{name}` would not happen, and calls would go through."
+    if routes and all(route.get("match") is not None for route in routes):
+        return "Calls that none of its routes match would go through."
+    return ""

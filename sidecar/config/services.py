@@ -1,0 +1,246 @@
+"""ServiceEntry: Istio's fields, for services whose addresses are written out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import ip_address
+from types import MappingProxyType
+from typing import Final
+
+from ..errors import Where
+from .addresses import Address, host_pattern, ip_literal, socket_path
+from .documents import ServiceEndpoint, ServiceEntrySpec, ServicePort
+from .metadata import LABELS
+from .nodes import ListNode, MapNode, Node, ScalarNode
+from .problem import Notes
+from .schema import Field, Form, ListOf, MapOf, Struct, Support, Unused, closest
+from .values import Read, Text, Whole, Word
+
+_PORT: Final = Whole(1, 65535)
+_MOST_WEIGHT: Final = 1_000_000
+
+
+class _Protocol(StrEnum):
+    HTTP = "HTTP"
+
+
+_TLS: Final = "The call would go to the server in plaintext."
+_RAW: Final = "Only HTTP is carried, and bytes that are not read cannot be judged."
+_H2: Final = "Only HTTP/1.1 is spoken to servers yet, and this one may not understand it."
+
+
+@dataclass(frozen=True, slots=True)
+class _ProtocolForm(Form[str]):
+    """Istio's names of protocols, in any case; `http` in whatever spelling comes out as HTTP."""
+
+    @property
+    def name(self) -> str:
+        return "`HTTP`"
+
+    def read(self, node: Node, path: str, notes: Notes) -> str:
+        text = Text().read(node, path, notes)
+        if text.upper() == _Protocol.HTTP:
+            return _Protocol.HTTP
+        refused = {"HTTPS": _TLS, "TLS": _TLS, "TCP": _RAW, "MONGO": _RAW}
+        refused |= {"HTTP2": _H2, "GRPC": _H2, "GRPC-WEB": _H2}
+        why = refused.get(text.upper())
+        form = Word(_Protocol, refused=((text, why),) if why else ())
+        return form.read(node, path, notes)
+
+
+class _Resolution(StrEnum):
+    STATIC = "STATIC"
+
+
+class _Location(StrEnum):
+    MESH_EXTERNAL = "MESH_EXTERNAL"
+    MESH_INTERNAL = "MESH_INTERNAL"
+
+
+_NO_DNS: Final = "Names are not looked up yet; write each endpoint's address."
+
+PORT: Final = Struct(
+    "ServicePort",
+    ServicePort,
+    (
+        Field("number", _PORT, "The port that callers name.", required=True),
+        Field("name", Text(longest=256), "Its name, for `endpoints[].ports`.", required=True),
+        Field("protocol", _ProtocolForm(), "What is spoken on it.", default="HTTP"),
+        Field("targetPort", _PORT, "Where endpoints listen.", default="`number`"),
+    ),
+)
+
+
+def _address(text: str) -> Address:
+    if text.startswith("unix:"):
+        return Address(unix=socket_path(text))
+    return Address(ip_literal(text))
+
+
+@dataclass(frozen=True, slots=True)
+class _WeightForm(Form[int]):
+    """A weight, of which 0 is read as not written, as Istio does."""
+
+    @property
+    def name(self) -> str:
+        return "number"
+
+    def read(self, node: Node, path: str, notes: Notes) -> int:
+        return Whole(0, _MOST_WEIGHT).read(node, path, notes) or 1
+
+
+def _endpoint(
+    address: Address,
+    at: Where,
+    ports: Mapping[str, int] = MappingProxyType({}),
+    labels: Mapping[str, str] = MappingProxyType({}),
+    weight: int = 1,
+) -> ServiceEndpoint:
+    return ServiceEndpoint(address.ip, address.unix, ports, labels, weight, at)
+
+
+def _check_endpoint(endpoint: ServiceEndpoint, node: MapNode, path: str, notes: Notes) -> None:
+    if endpoint.unix and endpoint.ports:
+        notes.error(
+            "SC0604", f"{path} is a socket and has no ports", node.key("ports"), help="remove them"
+        )
+
+
+ENDPOINT: Final = Struct(
+    "ServiceEndpoint",
+    _endpoint,
+    (
+        Field(
+            "address",
+            Read("address", _address),
+            "An IP address, or `unix:/path`.",
+            required=True,
+        ),
+        Field("ports", MapOf(Text(longest=256), _PORT, most=128), "Its ports, by their names."),
+        Field("labels", LABELS, "Its labels."),
+        Field("weight", _WeightForm(), "Its share of the calls.", default="1"),
+        Unused("serviceAccount", Support.REFUSED, "Who answers is not verified yet."),
+        Unused("locality", Support.LATER, "Endpoints are picked by load alone."),
+        Unused("network", Support.LATER, "Endpoints are reached directly."),
+    ),
+    check=_check_endpoint,
+    located=True,
+)
+
+
+def _spec(
+    hosts: tuple[str, ...],
+    ports: tuple[ServicePort, ...],
+    endpoints: tuple[ServiceEndpoint, ...],
+    location: _Location = _Location.MESH_EXTERNAL,
+    resolution: _Resolution = _Resolution.STATIC,
+) -> ServiceEntrySpec:
+    return ServiceEntrySpec(hosts, ports, endpoints)
+
+
+def _check_spec(spec: ServiceEntrySpec, node: MapNode, path: str, notes: Notes) -> None:
+    _check_ports(spec, node, path, notes)
+    location = node.get("location")
+    internal = isinstance(location, ScalarNode) and location.value == _Location.MESH_INTERNAL
+    written = node.get("endpoints")
+    items = written.items if isinstance(written, ListNode) else ()
+    for endpoint, item in zip(spec.endpoints, items, strict=True):
+        _check_names(endpoint, spec, item, path, notes)
+        if endpoint.unix or ip_address(endpoint.ip).is_loopback:
+            continue
+        if internal:
+            notes.error(
+                "SC0304",
+                f"`{endpoint.ip}` cannot be a MESH_INTERNAL endpoint yet",
+                item,
+                why="calls to it should be encrypted, and would leave this machine in plaintext",
+                help="name a loopback address or a socket",
+            )
+        else:
+            notes.warning(
+                "SC0704",
+                f"calls to `{endpoint.ip}` leave this machine in plaintext",
+                item,
+                why="whoever is on the way can read and change them",
+                help="name a loopback address or a socket, with a sidecar beside the server",
+            )
+
+
+def _check_ports(spec: ServiceEntrySpec, node: MapNode, path: str, notes: Notes) -> None:
+    numbers = Counter(port.number for port in spec.ports)
+    names = Counter(port.name for port in spec.ports)
+    twice = [str(key) for counts in (numbers, names) for key, count in counts.items() if count > 1]
+    for key in twice:
+        notes.error("SC0604", f"{path}.ports has `{key}` twice", node.key("ports"))
+    if len(spec.ports) > 1 and any(endpoint.unix for endpoint in spec.endpoints):
+        notes.error(
+            "SC0604",
+            f"{path} has a socket among its endpoints, and {len(spec.ports)} ports",
+            node.key("ports"),
+            why="a socket stands for one port",
+            help="leave one port",
+        )
+
+
+def _check_names(
+    endpoint: ServiceEndpoint, spec: ServiceEntrySpec, node: Node, path: str, notes: Notes
+) -> None:
+    known = {port.name: port for port in spec.ports}
+    for name in endpoint.ports:
+        if name not in known:
+            meant = closest(name, known)
+            notes.error(
+                "SC0604",
+                f"`{name}` is not a port of {path}",
+                node,
+                help=f"did you mean `{meant}`?" if meant else f"known are {', '.join(known)}",
+            )
+
+
+SPEC: Final = Struct(
+    "ServiceEntrySpec",
+    _spec,
+    (
+        Field(
+            "hosts",
+            ListOf(Read("host", host_pattern), least=1, most=256),
+            "Names of the service.",
+            required=True,
+        ),
+        Field("ports", ListOf(PORT, least=1, most=256), "Ports that callers name.", required=True),
+        Field(
+            "endpoints",
+            ListOf(ENDPOINT, least=1),
+            "Where it is.",
+            required=True,
+        ),
+        Field(
+            "resolution",
+            Word(
+                _Resolution,
+                refused=(
+                    ("NONE", "There is no other address that a call was sent to."),
+                    ("DNS", _NO_DNS),
+                    ("DNS_ROUND_ROBIN", _NO_DNS),
+                    ("DYNAMIC_DNS", _NO_DNS),
+                ),
+            ),
+            "How endpoints are found.",
+            required=True,
+        ),
+        Field(
+            "location",
+            Word(_Location),
+            "MESH_INTERNAL endpoints must be on this machine, until calls to others are encrypted.",
+            default="MESH_EXTERNAL",
+        ),
+        Unused("addresses", Support.LATER, "Calls are told apart by the listener they come to."),
+        Unused("exportTo", Support.LATER, "Every sidecar that is given the document uses it."),
+        Unused("subjectAltNames", Support.REFUSED, "Who answers is not verified yet."),
+        Unused("workloadSelector", Support.LATER, "Endpoints are those that are written."),
+    ),
+    check=_check_spec,
+)

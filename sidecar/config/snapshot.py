@@ -1,0 +1,234 @@
+"""Documents to a Snapshot: the compiled, immutable configuration of one workload.
+
+What several documents mean together is settled here, once: which of them are for
+this workload, which mode each port has, what decides about calls, where they go.
+A reload replaces one reference; an exchange pins one at its start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ..policy.authz import Mesh, RuleSet
+from ..policy.decide import Policy, Scans
+from ..policy.path import Normalisation
+from ..policy.scan.scanner import Pattern, Scanner
+from ..policy.spec import Action, PolicySpec
+from ..policy.verdict import RuleRef
+from ..upstream.cluster import ClusterSpec
+from .bootstrap import DefaultAction, HostMode, Inbound, Sidecar
+from .clusters import cluster_of
+from .documents import (
+    AuthorizationPolicy,
+    DestinationRule,
+    Direction,
+    Document,
+    Inspection,
+    MtlsMode,
+    OnMatch,
+    PeerAuthentication,
+    Selector,
+    ServiceEntry,
+    WasmPlugin,
+)
+from .limits import Limits
+from .problem import ConfigError, Notes, Place, Problem
+from .selection import Workload, mtls_of
+
+_SELECTS_NOTHING: Final = "SC0801"
+_NO_TARGET: Final = "SC0802"
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One inbound: what decides about its calls, and where they go."""
+
+    listen: str
+    port: int
+    policy: Policy
+    cluster: str
+    authority: bytes
+    preserve_host: bool
+    normalization: Normalisation
+    mtls: MtlsMode
+    body_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that a reload replaces, as one value."""
+
+    workload: Workload
+    services: Mapping[str, Service]
+    clusters: tuple[ClusterSpec, ...]
+    limits: Limits
+    policies: tuple[PolicySpec, ...]
+    allow_empty: bool
+    warnings: tuple[Problem, ...] = ()
+
+    @property
+    def allow_policies(self) -> int:
+        """How many policies let somebody in."""
+        return sum(policy.action is Action.ALLOW and not policy.dry_run for policy in self.policies)
+
+
+def compile_snapshot(bootstrap: Sidecar, documents: Iterable[Document]) -> Snapshot:
+    """Return what *bootstrap* and *documents* mean together. Raises ConfigError with all problems.
+
+    Files that documents name have been read: an inspection holds all its patterns.
+    """
+    return _Compiler(bootstrap, tuple(documents)).snapshot()
+
+
+class _Compiler:
+    def __init__(self, bootstrap: Sidecar, documents: tuple[Document, ...]) -> None:
+        meta = bootstrap.metadata
+        self._spec = bootstrap.spec
+        self._notes = Notes()
+        self._workload = Workload(meta.namespace, meta.labels, self._spec.root_namespace)
+        self._peers = [d for d in documents if isinstance(d, PeerAuthentication)]
+        self._rules = [d for d in documents if isinstance(d, DestinationRule)]
+        self._entries = [d for d in documents if isinstance(d, ServiceEntry)]
+        self._policies = [
+            d
+            for d in documents
+            if isinstance(d, AuthorizationPolicy) and self._is_ours(d, d.spec.selector)
+        ]
+        self._inspections = [
+            d
+            for d in documents
+            if isinstance(d, Inspection | WasmPlugin) and self._is_ours(d, d.inspection.selector)
+        ]
+        for peer in self._peers:
+            self._is_ours(peer, peer.spec.selector)
+
+    def snapshot(self) -> Snapshot:
+        """Compile everything, or raise with everything that is wrong."""
+        services: dict[str, Service] = {}
+        clusters: dict[str, ClusterSpec] = {}
+        for inbound in self._spec.inbound:
+            cluster = self._cluster(inbound)
+            if cluster is not None:
+                clusters[cluster.name] = cluster
+                services[str(inbound.listen)] = self._service(inbound, cluster)
+        if self._notes.errors:
+            raise ConfigError(self._notes.problems)
+        return Snapshot(
+            self._workload,
+            services,
+            tuple(clusters.values()),
+            self._spec.limits,
+            tuple(document.policy for document in self._policies),
+            self._spec.allow_empty,
+            self._notes.problems,
+        )
+
+    def _is_ours(
+        self,
+        document: AuthorizationPolicy | Inspection | WasmPlugin | PeerAuthentication,
+        selector: Selector,
+    ) -> bool:
+        """Whether *document* is for this workload; one that is not draws a warning."""
+        ours = self._workload.selects(document.metadata, selector)
+        if not ours:
+            labels = ", ".join(f"{k}={v}" for k, v in self._workload.labels.items()) or "none"
+            self._notes.warning(
+                _SELECTS_NOTHING,
+                f"`{document.metadata.name}` is not for this workload and has no effect here",
+                Place(document.at),
+                why=f"this workload is in namespace `{self._workload.namespace}` "
+                f"and its labels are: {labels}",
+                help="check the namespace and `selector.matchLabels` for a typing mistake",
+            )
+        return ours
+
+    # -- one inbound
+
+    def _cluster(self, inbound: Inbound) -> ClusterSpec | None:
+        service = inbound.service or inbound.to.host or "localhost"
+        try:
+            return cluster_of(inbound.to, service, self._entries, self._rules, self._spec.limits)
+        except ValueError as error:
+            place = Place(inbound.at) if inbound.at is not None else None
+            if place is None:
+                raise
+            self._notes.error(_NO_TARGET, str(error), place)
+            return None
+
+    def _service(self, inbound: Inbound, cluster: ClusterSpec) -> Service:
+        port = inbound.listen.port
+        mode, ports = mtls_of(self._workload, self._peers, self._spec.mtls)
+        return Service(
+            listen=str(inbound.listen),
+            port=port,
+            policy=self._policy(inbound),
+            cluster=cluster.name,
+            authority=inbound.to.authority.encode("ascii"),
+            preserve_host=inbound.host is HostMode.PRESERVE,
+            normalization=self._spec.path_normalization,
+            mtls=ports.get(port, mode),
+            body_bytes=self._body_bytes(),
+        )
+
+    def _body_bytes(self) -> int:
+        """The smallest of what inspections take; the limit where none of them says."""
+        said = [
+            document.inspection.max_body_bytes
+            for document in self._inspections
+            if document.inspection.max_body_bytes is not None
+        ]
+        return min(said, default=self._spec.limits.request_body_bytes)
+
+    def _policy(self, inbound: Inbound) -> Policy:
+        spec = self._spec
+        rules = RuleSet(
+            [document.policy for document in self._policies],
+            Mesh(spec.trust_domain, spec.trust_domain_aliases),
+            Action.ALLOW if spec.default_action is DefaultAction.ALLOW else Action.DENY,
+        )
+        return Policy(
+            rules,
+            requests=self._scans(Direction.REQUEST),
+            replies=self._scans(Direction.RESPONSE),
+            plain_paths=frozenset(inbound.plain_paths),
+            max_depth=spec.limits.json_depth,
+        )
+
+    def _scans(self, direction: Direction) -> Scans:
+        refuse: list[Pattern] = []
+        note: list[Pattern] = []
+        for document in self._inspections:
+            inspection = document.inspection
+            if direction not in inspection.directions:
+                continue
+            kept = refuse if inspection.action is OnMatch.DENY else note
+            name = f"{document.metadata.namespace}/{document.metadata.name}"
+            for pattern in inspection.patterns:
+                rule = RuleRef(name, at=pattern.at or document.at)
+                kept.append(Pattern(pattern.id, pattern.text, rule))
+        return Scans(_scanner(refuse), _scanner(note))
+
+
+def _scanner(patterns: Sequence[Pattern]) -> Scanner | None:
+    return Scanner(patterns) if patterns else None
+
+
+def callers(snapshot: Snapshot) -> tuple[str, ...]:
+    """Return, for a person, who may call by the ALLOW policies' words."""
+    found: dict[str, None] = {}
+    for policy in snapshot.policies:
+        if policy.action is not Action.ALLOW or policy.dry_run:
+            continue
+        for rule in policy.rules:
+            if not rule.sources:
+                found["anyone with an identity of this mesh"] = None
+            for source in rule.sources:
+                for name in source.principals + source.service_accounts:
+                    found[name] = None
+                for namespace in source.namespaces:
+                    found[f"namespace {namespace}"] = None
+                if not source.principals + source.service_accounts + source.namespaces:
+                    found["others, by rule"] = None
+    return tuple(found)
