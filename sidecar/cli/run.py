@@ -15,7 +15,8 @@ from typing import Final
 
 from ..app import App, Plan
 from ..config.bootstrap import Sidecar
-from ..config.files import Loaded, load, load_text
+from ..config.files import load
+from ..config.loaded import Loaded
 from ..config.problem import ConfigError, Problem
 from ..config.report import render
 from ..config.snapshot import compile_snapshot
@@ -128,7 +129,8 @@ def _from_flags(args: argparse.Namespace, sources: Sources) -> Callable[[], Plan
 
     def make() -> Plan:
         text = _bootstrap_text(args, namespace, account)
-        loaded = sources.take(load_text(text, "<command line>", args.documents))
+        given = {"<command line>": text.encode()}
+        loaded = sources.take(load(args.documents, given=given))
         assert loaded.bootstrap is not None
         identity = IdentitySpec(
             Path("certs", namespace, account),

@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import stat
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Final
 
 from ..errors import Where
@@ -35,16 +36,23 @@ class FileLimits:
 
 
 DEFAULT_FILE_LIMITS: Final = FileLimits()
+NOTHING_GIVEN: Final[Mapping[str, bytes]] = MappingProxyType({})
 
 
-def load(paths: Sequence[str], limits: FileLimits = DEFAULT_FILE_LIMITS) -> Loaded:
+def load(
+    paths: Sequence[str],
+    limits: FileLimits = DEFAULT_FILE_LIMITS,
+    given: Mapping[str, bytes] = NOTHING_GIVEN,
+) -> Loaded:
     """Read the files and folders *paths*, and what a bootstrap among them names.
+
+    *given* are files that exist only in memory, by name; they are read first.
 
     Of a folder all `*.yaml`, `*.yml` and `*.json` files are read, sorted, hidden
     files and subfolders left out. Never raises on what is in files or on files
     that cannot be read: it is all in `problems`.
     """
-    return _Loading(limits).run(paths)
+    return _Loading(limits).run(paths, given)
 
 
 class _Loading:
@@ -57,12 +65,17 @@ class _Loading:
         self._seen: set[str] = set()
         self._bytes = 0
 
-    def run(self, paths: Sequence[str]) -> Loaded:
-        named: deque[tuple[str, Spot]] = deque((path, Place(Where(path))) for path in paths)
+    def run(self, paths: Sequence[str], given: Mapping[str, bytes]) -> Loaded:
+        named: deque[tuple[str, Spot]] = deque()
+        for file, data in given.items():
+            bootstrap = self._reader.add(data, file)
+            if bootstrap is not None:
+                named.extend((ref.path, ref) for ref in bootstrap.spec.documents)
+        named.extend((path, Place(Where(path))) for path in paths)
         while named:
             for file, spot in self._files(*named.popleft()):
-                data = self._read(file, spot)
-                bootstrap = self._reader.add(data, file) if data is not None else None
+                content = self._read(file, spot)
+                bootstrap = self._reader.add(content, file) if content is not None else None
                 if bootstrap is not None:
                     named.extend((ref.path, ref) for ref in bootstrap.spec.documents)
         bootstrap = self._reader.bootstrap

@@ -37,8 +37,8 @@ from .limits import Limits
 from .problem import ConfigError, Notes, Place, Problem
 from .selection import Workload, mtls_of
 
-_SELECTS_NOTHING: Final = "SC0801"
-_NO_TARGET: Final = "SC0802"
+_SELECTS_NOTHING: Final = "SC0901"
+_NO_TARGET: Final = "SC0902"
 
 
 @dataclass(frozen=True, slots=True)
