@@ -11,10 +11,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
 from typing import Final, TypeAlias
 
 Address: TypeAlias = IPv4Address | IPv6Address
+Network: TypeAlias = IPv4Network | IPv6Network
 Matches: TypeAlias = Callable[[str], bool]
 
 CLUSTER_LOCAL: Final = "cluster.local"
@@ -99,8 +107,17 @@ def address(text: str) -> Address | None:
 
 def ip_blocks(values: Iterable[str]) -> Callable[[Sequence[Address]], bool]:
     """Compile addresses and CIDR blocks, host bits allowed; asked with all that is known."""
-    networks = tuple(ip_network(value, strict=False) for value in values)
+    networks = tuple(_network(value) for value in values)
     return lambda known: any(one in network for one in known for network in networks)
+
+
+def _network(value: str) -> Network:
+    network = ip_network(value, strict=False)
+    if isinstance(network, IPv6Network) and network.prefixlen >= 96:
+        mapped = network.network_address.ipv4_mapped
+        if mapped is not None:
+            return IPv4Network((mapped, network.prefixlen - 96))
+    return network
 
 
 def namespaces(values: Iterable[str]) -> Matches:
