@@ -109,7 +109,7 @@ def _check_operation(operation: OperationSpec, node: MapNode, path: str, notes: 
 
 def _never(item: ScalarNode, path: str, why: str, fix: str, notes: Notes) -> None:
     notes.warning(
-        "SC0417",
+        "SC0416",
         f"`{item.text}` in {path} never matches",
         item,
         why=why,
@@ -122,7 +122,7 @@ def _warn_inner_star(node: MapNode, names: tuple[str, ...], path: str, notes: No
         inner = item.text[1:] if item.text.startswith("*") else item.text[:-1]
         if "*" in inner.replace("{*}", "").replace("{**}", ""):
             notes.warning(
-                "SC0416",
+                "SC0415",
                 f"`{item.text}` in {path} holds a `*` that is no wildcard",
                 item,
                 why="a `*` stands for anything only at the beginning or, failing that, at the end; "
@@ -167,7 +167,7 @@ def _warn_path_prefix(item: ScalarNode, key: str, notes: Notes) -> None:
     if item.text.endswith("*") and _PATH_LIKE.match(item.text):
         better = key.replace("mcp.arguments[", "mcp.argumentPaths[")
         notes.warning(
-            "SC0418",
+            "SC0417",
             f"`{item.text}` looks like the beginning of a path, and `{key}` compares plain text",
             item,
             why=f"`{item.text[:-1]}../../etc/passwd` begins with it as well",
@@ -179,7 +179,7 @@ def _warn_open_prefix(item: ScalarNode, notes: Notes) -> None:
     stem = item.text[:-1]
     if item.text.endswith("*") and stem and not stem.endswith("/"):
         notes.warning(
-            "SC0419",
+            "SC0418",
             f"`{item.text}` matches more than one folder",
             item,
             why=f"`{stem}-private/x` begins with it as well",

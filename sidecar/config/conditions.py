@@ -37,7 +37,7 @@ def principal(value: str) -> str:
         raise Malformed(
             "a principal is written without `spiffe://`",
             f"write `{value.removeprefix('spiffe://')}`",
-            "SC0415",
+            "SC0414",
             why="with it the value would never match",
         )
     return text(value)

@@ -25,7 +25,7 @@ from .documents import (
 from .metadata import SELECTOR_FIELD, TARGETS
 from .nodes import MapNode, Node
 from .paths import PathForm
-from .problem import Notes
+from .problem import Notes, Spot
 from .schema import Field, Form, ListOf, Struct, Support, Unread, Unused
 from .values import Malformed, Read, Size, Text, Whole, Word
 
@@ -97,7 +97,7 @@ def _check_pattern(pattern: Pattern, node: Node, path: str, notes: Notes) -> Non
 PATTERNS: Final = ListOf(PatternForm(), least=1, most=MOST_PATTERNS)
 
 
-def note_twins(patterns: tuple[Pattern, ...], node: Node, notes: Notes) -> None:
+def note_twins(patterns: tuple[Pattern, ...], node: Spot, notes: Notes) -> None:
     """Note ids that more than one of *patterns* has: a finding must name one."""
     for name, count in Counter(pattern.id for pattern in patterns).items():
         if count > 1:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
-from . import authorization, bootstrap, inspections, peers, services, traffic
+from . import authorization, bootstrap_fields, inspections, peers, services, traffic
 from .bootstrap import Sidecar
 from .documents import (
     AuthorizationPolicy,
@@ -81,8 +81,8 @@ KINDS: Final = (
         "Sidecar",
         OURS,
         "The bootstrap: who this sidecar is, where it listens, what it reads.",
-        bootstrap.sidecar,
-        bootstrap.SPEC,
+        bootstrap_fields.sidecar,
+        bootstrap_fields.SPEC,
     ),
     _kind(
         "PeerAuthentication",
