@@ -1,11 +1,8 @@
-"""Ejection and return: Envoy's own scenarios first, then what they leave open."""
+"""Ejection and return, in the small; `test_outlier_scenarios` has Envoy's own scripts."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,93 +11,7 @@ from hypothesis import strategies as st
 from sidecar.upstream.endpoint import Endpoint, OutlierSpec
 from sidecar.upstream.outlier import Action, Event, Kind, Outcome, Outlier
 
-VECTORS = Path(__file__).parents[2].parent / "shared" / "vectors" / "outlier_detection.json"
-
-OUTCOMES = {
-    "local_connect_failed": Outcome.CONNECT_FAILED,
-    "local_timeout": Outcome.TIMEOUT,
-    "ext_failed": Outcome.FAILED,
-    "ext_success": Outcome.SUCCEEDED,
-    "connect_success": Outcome.CONNECTED,
-}
-# The vectors' key -> our field, and what a value there becomes here.
-PLAIN = {
-    "consecutive_5xx": "consecutive_5xx",
-    "consecutive_gateway": "consecutive_gateway_failure",
-    "consecutive_local": "consecutive_local_origin_failure",
-    "split": "split_external_local_origin_errors",
-    "max_ejection_percent": "max_ejection_percent",
-    "always_eject_one_host": "always_eject_one_host",
-    "sr_min_hosts": "success_rate_minimum_hosts",
-    "sr_volume": "success_rate_request_volume",
-    "sr_stdev": "success_rate_stdev_factor",
-    "fp_threshold": "failure_percentage_threshold",
-    "fp_min_hosts": "failure_percentage_minimum_hosts",
-    "fp_volume": "failure_percentage_request_volume",
-}
-ENFORCED = {
-    "enforce_5xx": "enforcing_consecutive_5xx",
-    "enforce_gateway": "enforcing_consecutive_gateway_failure",
-    "enforce_local": "enforcing_consecutive_local_origin_failure",
-    "enforce_success_rate": "enforcing_success_rate",
-    "enforce_failure_pct": "enforcing_failure_percentage",
-}
-SECONDS = {
-    "interval_ms": "interval",
-    "base_ejection_ms": "base_ejection_time",
-    "max_ejection_ms": "max_ejection_time",
-}
-
 ALL = OutlierSpec(max_ejection_percent=100)
-
-
-def scenarios() -> list[Any]:
-    if not VECTORS.exists():
-        return [pytest.param(None, marks=pytest.mark.skip("no vectors: outlier_detection.json"))]
-    document = json.loads(VECTORS.read_text())
-    return [
-        pytest.param({**one, "config": document["defaults"] | one["config"]}, id=one["id"])
-        for one in document["scenarios"]
-    ]
-
-
-def spec_of(config: dict[str, Any]) -> OutlierSpec:
-    known = PLAIN.keys() | ENFORCED.keys() | SECONDS.keys()
-    assert config.keys() <= known, "a key that this test would not honour"
-    return OutlierSpec(
-        **{PLAIN[key]: value for key, value in config.items() if key in PLAIN},
-        **{ENFORCED[key]: 100 * value for key, value in config.items() if key in ENFORCED},
-        **{SECONDS[key]: value / 1000 for key, value in config.items() if key in SECONDS},
-    )
-
-
-def report(outlier: Outlier, endpoint: Endpoint, result: int | str, now: float) -> None:
-    if isinstance(result, int):
-        outlier.report_status(endpoint, result, now)
-    else:
-        outlier.report_local(endpoint, OUTCOMES[result], now)
-
-
-@pytest.mark.parametrize("scenario", scenarios())
-def test_the_detector_does_what_envoy_does(scenario: dict[str, Any]) -> None:
-    hosts = cluster(scenario["hosts"])
-    outlier = Outlier(spec_of(scenario["config"]), hosts, zero)
-    now, expectations = 0.0, 0
-    for step in scenario["steps"]:
-        now = step.get("t_ms", now * 1000) / 1000
-        if step["op"] == "report":
-            for _ in range(step.get("count", 1)):
-                report(outlier, hosts[step["host"]], step["result"], now)
-        elif step["op"] == "sweep":
-            outlier.sweep(now)
-        else:
-            expectations += 1
-            assert [i for i, host in enumerate(hosts) if host.ejected] == step["ejected"]
-            statistics = outlier.statistics()
-            assert statistics["ejections_active"] == len(step["ejected"])
-            if "overflow" in step:
-                assert statistics["ejections_overflow"] == step["overflow"]
-    assert expectations
 
 
 def zero() -> float:
@@ -192,6 +103,59 @@ def test_enforcement_is_a_percentage(chance: float, ejected: bool) -> None:
     outlier, (host,) = failing(spec, rand=lambda: chance)
     fail(outlier, host)
     assert host.ejected is ejected
+
+
+def eject_and_return(outlier: Outlier, host: Endpoint, now: float) -> float:
+    """Eject *host*, sweep every interval until it is back, and return when that was."""
+    fail(outlier, host, now=now)
+    assert host.ejected
+    while host.ejected:
+        now += 10.0
+        outlier.sweep(now)
+    return now
+
+
+def test_each_ejection_is_longer_than_the_last() -> None:
+    outlier, (host,) = failing(ALL)
+    now, terms = 0.0, []
+    for _ in range(3):
+        back = eject_and_return(outlier, host, now)
+        terms.append(back - now)
+        now = back
+    assert terms == [30.0, 60.0, 90.0]
+
+
+def test_health_is_rewarded_sweep_by_sweep() -> None:
+    outlier, (host,) = failing(ALL)
+    now = eject_and_return(outlier, host, eject_and_return(outlier, host, 0.0))
+    outlier.sweep(now + 10.0)
+    assert eject_and_return(outlier, host, now + 10.0) == now + 10.0 + 60.0
+
+
+def test_a_long_history_of_failures_is_forgiven_as_fast_as_the_longest_term() -> None:
+    spec = OutlierSpec(base_ejection_time=10.0, max_ejection_time=20.0, max_ejection_percent=100)
+    outlier, (host,) = failing(spec)
+    now = 0.0
+    for _ in range(20):
+        now = eject_and_return(outlier, host, now)
+    for _ in range(3):
+        now += 10.0
+        outlier.sweep(now)
+    assert eject_and_return(outlier, host, now) == now + 10.0
+
+
+def test_a_run_that_was_found_starts_again_even_if_nobody_was_ejected() -> None:
+    outlier, hosts = failing(OutlierSpec(), size=2)
+    assert len(fail(outlier, hosts[0], 14)) == 2
+
+
+def test_who_returns_has_no_run_behind_it() -> None:
+    spec = OutlierSpec(max_ejection_percent=100, split_external_local_origin_errors=True)
+    outlier, (host,) = failing(spec)
+    for _ in range(4):
+        outlier.report_local(host, Outcome.RESET, 0.0)
+    now = eject_and_return(outlier, host, 0.0)
+    assert outlier.report_local(host, Outcome.RESET, now) == ()
 
 
 def test_jitter_lengthens_an_ejection() -> None:
@@ -314,6 +278,8 @@ def test_an_address_that_leaves_is_forgotten() -> None:
     (back, _) = outlier.replace(ALL, [Endpoint(hosts[0].address), Endpoint(stays.address)])
     assert back is not hosts[0]
     assert not back.ejected
+    hosts[0].ejected = False
+    assert fail(outlier, hosts[0], 50) == []
 
 
 def test_a_reload_that_drops_detection_lets_everybody_return() -> None:
