@@ -21,7 +21,7 @@ class Line:
     reason: str = ""
     rule: str = ""
     at: str = ""
-    finding: str = ""
+    detail: str = ""
 
 
 class AccessLog:
@@ -58,5 +58,5 @@ class AccessLog:
 
 
 def _line(record: dict[str, Any]) -> Line:
-    fields = ("verdict", "reason", "rule", "at", "finding")
+    fields = ("verdict", "reason", "rule", "at", "detail")
     return Line(*(str(record.get(field) or "") for field in fields))

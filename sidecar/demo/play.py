@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from . import documents
-from .access import Line
 from .client import Caller, NoConnection, Reply
 from .mesh import Mesh
 
@@ -29,8 +28,10 @@ EJECTED: Final = "EJECTED"
 BYPASSED: Final = "BYPASSED"
 LOST: Final = "LOST"
 UNNOTICED: Final = "UNNOTICED"
+NO_REPLY: Final = "NO REPLY"
 
-MAX_CALLS: Final = 200
+MIN_CALLS: Final = 30
+MAX_CALLS: Final = 500
 PATIENCE: Final = 8.0
 
 _VERDICTS: Final = {
@@ -53,6 +54,7 @@ class Row:
     rule: str = ""
     at: str = ""
     why: str = ""
+    detail: str = ""
     ms: float = 0.0
 
     @property
@@ -86,7 +88,11 @@ def play(mesh: Mesh) -> Iterator[Row]:
     """Play all scenes in order; yield each row once it is known."""
     with closing(Stage(mesh)) as stage:
         for number, (caller, request, expected, scene) in enumerate(_SCENES, 1):
-            yield scene(stage, Row(number, caller, request, "", expected))
+            row = Row(number, caller, request, NO_REPLY, expected)
+            try:
+                yield scene(stage, row)
+            except (NoConnection, OSError) as error:
+                yield replace(row, why=str(error))
 
 
 def _allowed(stage: Stage, row: Row) -> Row:
@@ -142,19 +148,21 @@ def _answered_with_injection(stage: Stage, row: Row) -> Row:
 
 
 def _one_replica_dies(stage: Stage, row: Row) -> Row:
-    """Kill a replica and go on calling until it is ejected; every call must be answered."""
+    """Kill a replica and go on calling, at least until it is ejected; no call may be lost."""
     caller, mesh = stage.caller(row), stage.mesh
     victim = mesh.ports[-1]
     mesh.replicas[-1].kill()
     answered, calls, spent = 0, 0, 0.0
     deadline = time.monotonic() + PATIENCE
     ejected = False
-    while not ejected and calls < MAX_CALLS and time.monotonic() < deadline:
+    while (not ejected and time.monotonic() < deadline) or calls < MIN_CALLS:
         reply = caller.call("list_files")
         calls, spent = calls + 1, spent + reply.ms
         answered += "notes.txt" in reply.text
-        ejected = _is_ejected(mesh, victim)
-    why = f"127.0.0.1:{victim} is out; {answered} of {calls} calls answered"
+        ejected = ejected or _is_ejected(mesh, victim)
+        if calls == MAX_CALLS:
+            break
+    why = f"{answered} of {calls} calls answered, port {victim} {'out' if ejected else 'in'}"
     verdict = LOST if answered < calls else EJECTED if ejected else UNNOTICED
     return replace(row, verdict=verdict, why=why, ms=spent / max(calls, 1))
 
@@ -174,7 +182,7 @@ def _told(stage: Stage, row: Row, reply: Reply) -> Row:
         verdict=_verdict(reply),
         rule=line.rule,
         at=line.at,
-        why=_why(line),
+        detail=line.detail,
         ms=reply.ms,
     )
 
@@ -183,10 +191,6 @@ def _verdict(reply: Reply) -> str:
     if reply.status == 200 and reply.result is not None and not reply.result.get("isError"):
         return ALLOW
     return _VERDICTS.get(reply.reason) or reply.reason.upper() or f"HTTP {reply.status}"
-
-
-def _why(line: Line) -> str:
-    return f"found `{line.finding}`" if line.finding else ""
 
 
 # Caller (of namespace `agent`; empty: without certificate), request, expected verdict, scene.

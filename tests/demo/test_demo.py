@@ -55,7 +55,7 @@ def wait_clean(temporary: Path) -> None:
 def test_the_table_has_eight_rows_as_expected(temporary: Path) -> None:
     done = demo(temporary)
     assert done.returncode == 0, done.stdout + done.stderr
-    rows = [line for line in done.stdout.splitlines() if re.match(r"[1-8] ", line)]
+    rows = [line for line in done.stdout.splitlines() if re.match(r"[1-8]  ", line)]
     assert [row[42:51].strip() for row in rows] == VERDICTS
     assert "8 of 8 as expected" in done.stdout
     assert all(len(line) <= 100 for line in done.stdout.splitlines())

@@ -18,7 +18,7 @@ FOUR = ["list_files", "read_file", "write_file", "delete_file"]
 LINES = {
     "allowed": Line("allow", rule="server/readers#0", at="policy.yaml:9"),
     "denied": Line("deny", "denied"),
-    "injection": Line("deny", "injection", "server/injections", "policy.yaml:36", "phrase"),
+    "injection": Line("deny", "injection", "server/injections", "policy.yaml:36", "pattern `p`"),
 }
 
 
@@ -50,6 +50,8 @@ class FakeCaller:
     def call(self, tool: str, path: str = "") -> Reply:
         if not self.name and not self.mesh.admits_anybody:
             raise NoConnection("CERTIFICATE_REQUIRED")
+        if tool == self.mesh.hangs_up_on:
+            raise NoConnection("the other end closed it")
         if tool == "delete_file":
             if self.mesh.deletes:
                 (self.mesh.root / path).unlink()
@@ -77,6 +79,7 @@ class FakeMesh:
     scans: bool = True
     loses: bool = False
     ejects: bool = True
+    hangs_up_on: str = ""
     calls: int = 0
     killed: int = 0
     ports: list[int] = field(default_factory=lambda: [1, 2, 3])
@@ -112,6 +115,7 @@ class FakeMesh:
 @pytest.fixture
 def mesh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMesh:
     monkeypatch.setattr(module, "PATIENCE", 0.3)
+    monkeypatch.setattr(module, "MIN_CALLS", 5)
     monkeypatch.setattr(module, "MAX_CALLS", 20)
     (tmp_path / "notes.txt").write_text(documents.NOTES)
     (tmp_path / "report.txt").write_text(documents.POISON)
@@ -145,8 +149,8 @@ def test_rules_and_reasons_are_the_sidecars_own(mesh: FakeMesh) -> None:
     assert played[1].why == "2 of 4 tools visible"
     assert played[2].why == "no rule allows this tool"
     assert played[4].why == "no certificate"
-    assert played[5].why == "found `phrase`"
-    assert played[7].why == "127.0.0.1:3 is out; 4 of 4 calls answered"
+    assert (played[5].rule, played[5].detail) == ("server/injections", "pattern `p`")
+    assert played[7].why == "5 of 5 calls answered, port 3 out"
 
 
 @pytest.mark.parametrize(
@@ -159,6 +163,8 @@ def test_rules_and_reasons_are_the_sidecars_own(mesh: FakeMesh) -> None:
         ({"scans": False}, 7, "BYPASSED"),
         ({"loses": True}, 8, "LOST"),
         ({"ejects": False}, 8, "UNNOTICED"),
+        ({"hangs_up_on": "delete_file"}, 3, "NO REPLY"),
+        ({"hangs_up_on": "list_files"}, 8, "NO REPLY"),
     ],
 )
 def test_a_hole_shows_in_its_row(
