@@ -230,8 +230,6 @@ def _cuts_in_list(cursor: _Cursor, listing: Listing, visible: Visible) -> Iterat
         start = cursor.at
         kept.append(_is_visible(cursor.step(), listing, visible))
         spans.append((start, cursor.at))
-    if all(kept):
-        return
     last = len(kept) - 1
     while last >= 0 and not kept[last]:
         last -= 1

@@ -49,7 +49,7 @@ def check_headers(message: Message, headers: Iterable[tuple[bytes, bytes]]) -> N
     if not mirrors and version is None:
         return
     _check_version(mirrors.get(_VERSION), version)
-    modern = version is not None or is_modern(mirrors.get(_VERSION, ""))
+    modern = is_modern(mirrors.get(_VERSION, ""))
     _check_mirrors(message, mirrors, required=modern and message.kind is REQUEST)
 
 
@@ -62,8 +62,8 @@ def decode_mirror(value: str) -> str | None:
         return value if value.isascii() and value.isprintable() else None
     encoded = value[9:-2]
     try:
-        decoded = b64decode(encoded, validate=True)
-        # Only the canonical spelling: another reader may drop the surplus bits, or not.
+        decoded = b64decode(encoded)
+        # Only the canonical spelling: others may or may not drop what is surplus.
         return decoded.decode() if b64encode(decoded).decode() == encoded else None
     except ValueError:
         return None
@@ -73,6 +73,9 @@ def _check_version(header: str | None, version: object) -> None:
     if version is None:
         return
     if header is None:
+        # The legacy era told the version once, when the session began.
+        if type(version) is str and not is_modern(version):
+            return
         raise _mismatch(_VERSION, "is missing")
     if header != version:
         raise _mismatch(_VERSION, "is not the version in the body's `_meta`")

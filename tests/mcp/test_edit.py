@@ -134,7 +134,7 @@ def test_a_list_that_depends_on_the_caller_is_private(scope: str) -> None:
         b'{"jsonrpc":"2.0","id":1,"Result":{"tools":[{"name":"no"}]}}',
         b'{"id":1,"Result":{"tools":[{"name":"no"}]},"jsonrpc":"2.0"}',
         b'{"JsonRpc":"2.0","id":1,"Result":{"tools":[{"name":"no"}]}}',
-        b'[{"jsonrpc":"2.0","id":1,"result":{}},{"jsonrpc":"2.0","id":1,"result":{"Tools":1}}]',
+        b'[{"jsonrpc":"2.0","id":1,"result":{"tools":[]}},{"jsonrpc":"2.0","id":1,"result":{"Tools":1}}]',
     ],
 )
 def test_a_look_alike_of_a_list_cannot_be_judged(body: bytes) -> None:

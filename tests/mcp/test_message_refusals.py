@@ -44,6 +44,7 @@ REFUSED = [
     (body()[:-1] + b',"id":2}', NOT_JSON, "Duplicate|duplicate"),
     (body()[:-1] + b',"\\u0069d":2}', NOT_JSON, "Duplicate|duplicate"),
     (body()[:-1] + b',"x":{"a":1,"a":1}}', NOT_JSON, "Duplicate|duplicate"),
+    (body()[:-1] + b',"x":{"%s":1,"%s":1}}' % (b"a" * 9999, b"a" * 9999), NOT_JSON, "uplicate"),
     (body()[:-1] + b',"x":NaN}', NOT_JSON, "not strict JSON"),
     (body()[:-1] + b',"x":-Infinity}', NOT_JSON, "not strict JSON"),
     (body()[:-1] + b',"x":1e999}', NOT_JSON, "too large to be finite"),

@@ -50,6 +50,12 @@ def mirrors(method: str, name: str | None = None, version: str = MODERN) -> Head
             mirrors("completion/complete"),
             MODERN,
         ),
+        (
+            "completion/complete",
+            {"ref": {"type": "ref/prompt", "name": "p"}},
+            mirrors("completion/complete", "another"),
+            MODERN,
+        ),
         # The version stands in the header alone: the server says what is missing.
         ("tools/call", {"name": "t"}, mirrors("tools/call", "t"), None),
         # The legacy era mirrors nothing but the version.
@@ -57,6 +63,8 @@ def mirrors(method: str, name: str | None = None, version: str = MODERN) -> Head
         ("tools/call", {"name": "t"}, {"mcp-protocol-version": "2025-11-25"}, None),
         ("tools/call", {"name": "t"}, {"mcp-method": "tools/call", "mcp-name": "t"}, None),
         ("initialize", {"protocolVersion": "2025-11-25"}, {}, None),
+        ("tools/call", {"name": "t"}, {}, "2025-11-25"),
+        ("tools/call", {"name": "t"}, {"mcp-protocol-version": "2025-11-25"}, "2025-11-25"),
     ],
 )
 def test_headers_that_say_what_the_body_says_pass(
@@ -94,6 +102,7 @@ def test_headers_that_say_what_the_body_says_pass(
         ("tools/list", {}, mirrors("tools/list"), "2025-11-25", "is not the version"),
         ("tools/list", {}, mirrors("tools/list", version="2025-11-25"), MODERN, "is not the ver"),
         ("tools/list", {}, mirrors("tools/list"), 20260728, "is not the version"),
+        ("tools/list", {}, {}, 20251125, "mcp-protocol-version` is missing"),
         # In the legacy era too, what is there must agree.
         ("tools/call", {"name": "t"}, {"mcp-method": "tools/list"}, None, "mcp-method"),
         ("tools/call", {"name": "t"}, {"mcp-name": "u"}, None, "mcp-name"),
