@@ -165,21 +165,11 @@ class OutlierDetection:
 
 
 @dataclass(frozen=True, slots=True)
-class TcpKeepalive:
-    """Probes on idle connections; None is the system's own setting."""
-
-    probes: int | None = None
-    time: float | None = None
-    interval: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class TcpPool:
     """Limits of connections; `idle_timeout` 0 is no timeout."""
 
     max_connections: int | None = None
     connect_timeout: float | None = None
-    tcp_keepalive: TcpKeepalive | None = None
     max_connection_duration: float | None = None
     idle_timeout: float | None = None
 
@@ -191,10 +181,8 @@ class HttpPool:
     http1_max_pending_requests: int | None = None
     http2_max_requests: int | None = None
     max_requests_per_connection: int | None = None
-    max_retries: int | None = None
     idle_timeout: float | None = None
     h2_upgrade_policy: H2UpgradePolicy = H2UpgradePolicy.DEFAULT
-    use_client_protocol: bool = False
 
 
 @dataclass(frozen=True, slots=True)

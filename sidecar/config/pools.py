@@ -14,10 +14,9 @@ from .documents import (
     H2UpgradePolicy,
     HttpPool,
     OutlierDetection,
-    TcpKeepalive,
     TcpPool,
 )
-from .nodes import MapNode, Node
+from .nodes import MapNode, Node, ScalarNode
 from .problem import Notes
 from .schema import DROPPED, Field, Form, Struct, Support, Unused
 from .values import Duration, Flag, Whole, Word
@@ -132,7 +131,6 @@ TCP: Final = Struct(
             "tcpKeepalive",
             Struct(
                 "TcpKeepalive",
-                TcpKeepalive,
                 (
                     Field("probes", _UINT32, "Probes without an answer before it counts as lost."),
                     Field("time", Duration(), "How long it is idle before the first probe."),
@@ -140,7 +138,8 @@ TCP: Final = Struct(
                 ),
             ),
             "Probes on idle connections.",
-            default="the system's",
+            attr=DROPPED,
+            later="Sockets keep the system's settings.",
         ),
         Field(
             "maxConnectionDuration",
@@ -161,7 +160,8 @@ TCP: Final = Struct(
 def _check_http(http: HttpPool, node: MapNode, path: str, notes: Notes) -> None:
     if http.h2_upgrade_policy is not H2UpgradePolicy.UPGRADE:
         return
-    if http.use_client_protocol:
+    kept = node.get("useClientProtocol")
+    if isinstance(kept, ScalarNode) and kept.value is True:
         notes.error(
             "SC0602",
             f"{path} asks for an upgrade and for the caller's protocol",
@@ -188,14 +188,25 @@ HTTP: Final = Struct(
             "Requests that may wait for a connection.",
             default="`limits.upstreamPending`",
         ),
-        Field("http2MaxRequests", _COUNT, "Requests under way at most.", default="no limit"),
+        Field(
+            "http2MaxRequests",
+            _COUNT,
+            "Requests under way at most.",
+            default="`limits.upstreamRequests`",
+        ),
         Field(
             "maxRequestsPerConnection",
             _COUNT,
             "Requests after which a connection is closed.",
             default="no limit",
         ),
-        Field("maxRetries", _COUNT, "Retries under way at most.", default="no limit"),
+        Field(
+            "maxRetries",
+            _COUNT,
+            "Retries under way at most.",
+            attr=DROPPED,
+            later="Nothing that was sent is sent again.",
+        ),
         Field(
             "idleTimeout",
             Duration(),
@@ -209,7 +220,11 @@ HTTP: Final = Struct(
             default="DEFAULT",
         ),
         Field(
-            "useClientProtocol", Flag(), "Go on in the protocol the call came in.", default="false"
+            "useClientProtocol",
+            Flag(),
+            "Go on in the protocol the call came in.",
+            attr=DROPPED,
+            later=_ONLY_H2,
         ),
         Field(
             "maxConcurrentStreams",

@@ -46,6 +46,11 @@ class Form(ABC, Generic[T_co]):
     def read(self, node: Node, path: str, notes: Notes) -> T_co:
         """Return the value of *node*, which stands at *path*; raise Unread once noted."""
 
+    @property
+    def suffix(self) -> str:
+        """What the reference writes between a field's name and the fields inside it."""
+        return ""
+
     def struct(self) -> Struct[object] | None:
         """Return the struct inside this form, however deep in lists, or None."""
         return None
@@ -54,9 +59,9 @@ class Form(ABC, Generic[T_co]):
 class Support(Enum):
     """What becomes of a field that is known and yet not read."""
 
-    INERT = "no effect here"
+    INERT = "no meaning here"
     LATER = "no effect yet"
-    REFUSED = "not yet"
+    REFUSED = "refused for now"
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +232,10 @@ class ListOf(Form[tuple[T_co, ...]]):
     def name(self) -> str:
         return f"list of {self.item.name}"
 
+    @property
+    def suffix(self) -> str:
+        return f"[]{self.item.suffix}"
+
     def struct(self) -> Struct[object] | None:
         return self.item.struct()
 
@@ -272,6 +281,10 @@ class MapOf(Form[Mapping[K, T_co]]):
     @property
     def name(self) -> str:
         return f"map of {self.key.name} to {self.value.name}"
+
+    @property
+    def suffix(self) -> str:
+        return f".<{self.key.name}>{self.value.suffix}"
 
     def struct(self) -> Struct[object] | None:
         return self.value.struct()
