@@ -131,6 +131,7 @@ TCP: Final = Struct(
             "tcpKeepalive",
             Struct(
                 "TcpKeepalive",
+                dict,
                 (
                     Field("probes", _UINT32, "Probes without an answer before it counts as lost."),
                     Field("time", Duration(), "How long it is idle before the first probe."),
