@@ -54,12 +54,14 @@ sizes = pytest.mark.parametrize("size", SIZES)
 
 @engines
 @sizes
-@pytest.mark.parametrize("style", ["compact", "indented", "accented"])
+@pytest.mark.parametrize("style", ["compact", "indented", "accented", "code"])
 def test_message(benchmark: BenchmarkFixture, scanner: Scanner, size: str, style: str) -> None:
     benchmark.group = f"message {size} {style}"
-    lines = [prose(200) for _ in range(SIZES[size] // 200)]
+    lines = [prose(200) for _ in range(SIZES[size] // (560 if style == "code" else 200))]
     if style == "accented":
         lines = [line.replace("e", "é") for line in lines]
+    if style == "code":
+        lines = ["\n".join(f"        {word}(x)" for word in line.split()) for line in lines]
     indent = 2 if style == "indented" else None
     body = json.dumps(call(lines), ensure_ascii=False, indent=indent).encode()
     value = parse_value(body)
@@ -87,6 +89,7 @@ WORST = {
     "a run of marks": "\u0301\u0316" * 16_000,
     "two-byte letters": "и" * 32_000,
     "every character another": "".join(map(chr, range(0x20000, 0x23E80))),
+    "spaces in pairs": "a  " * 21_000,
     "nothing but spaces": " \u00a0" * 21_000,
     "almost a pattern": "ignore previous instruction " * 2_300,
 }

@@ -55,8 +55,9 @@ class Fold:
             folded = text.encode("ascii").translate(_ASCII, _ASCII_UNSEEN).decode("ascii")
         else:
             folded = self._fold_some(text)
-        while "  " in folded:
-            folded = folded.replace("  ", " ")
+        if "  " in folded:
+            # All white space is spaces by now; the dots keep those at the ends.
+            folded = " ".join(f".{folded}.".split())[1:-1]
         return folded
 
     def _fold_some(self, text: str) -> str:
