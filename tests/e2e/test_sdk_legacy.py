@@ -8,20 +8,9 @@ from pathlib import Path
 import pytest
 from support.daemon import Sidecar, sidecar
 from support.sdk_env import legacy_python
-from support.sdk_story import ALLOWED, TOOLS, expect_legacy, sdk_server, tell
+from support.sdk_story import ALLOWED, POLICY, TOOLS, expect_legacy, sdk_server, tell
 
 CLIENT = "sdk_legacy.py"
-POLICY = f"""
-apiVersion: security.istio.io/v1
-kind: AuthorizationPolicy
-metadata: {{name: agents, namespace: mcp-prod}}
-spec:
-  selector: {{matchLabels: {{app: mcp-server}}}}
-  action: ALLOW
-  rules:
-  - from: [{{source: {{namespaces: [agent]}}}}]
-    to: [{{operation: {{paths: [/mcp], tools: [{", ".join(ALLOWED)}]}}}}]
-"""
 
 # The first run makes an environment with pip.
 pytestmark = pytest.mark.timeout(300)

@@ -12,8 +12,31 @@ from typing import Any
 from .daemon import PYTHON, running
 
 HERE = Path(__file__).parent
-TOOLS = ["echo", "count", "ask_name", "summarise", "announce", "hang_up", "whoami", "forget"]
+TOOLS = [
+    *("echo", "count", "ask_name", "summarise", "announce", "hang_up"),
+    *("gate", "open_gate", "ledger", "poison", "whoami", "forget"),
+]
 ALLOWED = [name for name in TOOLS if name != "forget"]
+
+POLICY = f"""
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {{name: agents, namespace: mcp-prod}}
+spec:
+  selector: {{matchLabels: {{app: mcp-server}}}}
+  action: ALLOW
+  rules:
+  - from: [{{source: {{namespaces: [agent]}}}}]
+    to: [{{operation: {{paths: [/mcp], tools: [{", ".join(ALLOWED)}]}}}}]
+---
+apiVersion: sidecar/v1
+kind: Inspection
+metadata: {{name: injections, namespace: mcp-prod}}
+spec:
+  selector: {{matchLabels: {{app: mcp-server}}}}
+  patterns: [{{id: ignore-previous, text: "ignore previous instructions"}}]
+  action: DENY
+"""
 
 Story = dict[str, Any]
 
