@@ -1,0 +1,104 @@
+"""Lets the tests import the race as `bench/race.py` does, from the folder `bench`."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
+
+from race import payload
+from race.certs import Identities, mint
+from race.upstream import Answer, response
+
+
+@dataclass
+class Served:
+    """A mutual-TLS server in a thread: where it is, and what it received."""
+
+    port: int = 0
+    requests: list[bytes] = field(default_factory=list)
+    handshakes: int = 0
+    lost: int = 0
+
+
+class Recording(Answer):
+    """The race's own upstream, which also remembers what it was sent."""
+
+    def __init__(self, answers: dict[bytes, bytes], served: Served) -> None:
+        super().__init__(answers)
+        self._served = served
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._served.handshakes += 1
+        super().connection_made(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._served.lost += 1
+
+    def data_received(self, data: bytes) -> None:
+        self._served.requests.append(data)
+        super().data_received(data)
+
+
+@pytest.fixture(scope="session")
+def identities(tmp_path_factory: pytest.TempPathFactory) -> Identities:
+    return mint(tmp_path_factory.mktemp("race") / "certs")
+
+
+@pytest.fixture
+def served(identities: Identities) -> Iterator[Served]:
+    """Answer every call with 200, for callers that have a certificate."""
+    yield from _serve(identities, response(200, payload.reply(300)))
+
+
+@pytest.fixture
+def refusing(identities: Identities) -> Iterator[Served]:
+    """Answer every call with 403."""
+    yield from _serve(identities, response(403, "{}"))
+
+
+def _serve(identities: Identities, answer: bytes) -> Iterator[Served]:
+    served, ready = Served(), threading.Event()
+    loop = asyncio.new_event_loop()
+    stop = asyncio.Event()
+
+    async def run() -> None:
+        server = await loop.create_server(
+            lambda: Recording({payload.PATH.encode(): answer}, served),
+            "127.0.0.1",
+            0,
+            ssl=_context(identities),
+        )
+        served.port = server.sockets[0].getsockname()[1]
+        ready.set()
+        await stop.wait()
+        server.close()
+        for _ in range(300):  # until all callers are gone, three seconds at the most
+            if served.lost == served.handshakes and len(asyncio.all_tasks()) == 1:
+                break
+            await asyncio.sleep(0.01)
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
+    thread.start()
+    assert ready.wait(5)
+    yield served
+    loop.call_soon_threadsafe(stop.set)
+    thread.join(5)
+    loop.close()
+
+
+def _context(identities: Identities) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(identities.server.chain, identities.server.key)
+    context.load_verify_locations(identities.server.bundle)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.num_tickets = 0
+    return context
