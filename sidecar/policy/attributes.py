@@ -275,7 +275,7 @@ def bracketed(key: str) -> tuple[str, tuple[str, ...]]:
     Raises ValueError where the brackets are not in pairs or hold nothing.
     """
     header = key.removeprefix("request.headers.")
-    if header != key:
+    if header not in ("", key):
         return "request.headers", (header,)
     stem, bracket, rest = key.partition("[")
     if not bracket:
