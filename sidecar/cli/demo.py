@@ -127,7 +127,7 @@ def _keep(raised: Mesh, talk: Talk) -> None:
             raised.require_alive()
             time.sleep(0.5)
     except KeyboardInterrupt:
-        talk.say("\nended; everything is removed")
+        talk.say("\ntaking everything down")
 
 
 def _reach(raised: Mesh) -> str:
