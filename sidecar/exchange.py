@@ -133,7 +133,7 @@ async def _forward(
                 await down.wake
             record.upstream = lease.endpoint.address
             record.sent = world.now()
-            lease.upstream.send(call.method, data)
+            lease.upstream.send(call.method, data, down.wake)
             return await relay(lease, permit, down, record, world)
         except UpstreamError as fault:
             if fault.sent or record.status or len(tried) + 1 >= _TRIES:

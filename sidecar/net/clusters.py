@@ -146,7 +146,7 @@ class Cluster:
         return None
 
     def _lend(self, lease: Lease, upstream: Upstream) -> None:
-        upstream.wake = lease.wake
+        # Nothing was asked yet: until `send` sets its wake, whatever comes closes it.
         upstream.reply.begin("GET")
         lease.upstream = upstream
 
@@ -220,6 +220,9 @@ class Cluster:
             self.connections -= 1
             self._unreached(endpoint, lease, error)
             self._dial_for_next()
+            return
+        if not upstream.alive:  # lost at once; `_lost` frees its place
+            self._unreached(endpoint, lease, ConnectionResetError("closed at once"))
             return
         world.deadlines.add(upstream)
         if lease.ended:

@@ -105,9 +105,14 @@ class Upstream(asyncio.Protocol):
         transport = self._transport
         return transport is not None and self.fault is None and not transport.is_closing()
 
-    def send(self, method: str, data: bytes) -> None:
-        """Send one whole request in one write."""
-        assert self._transport is not None
+    def send(self, method: str, data: bytes, wake: Wake) -> None:
+        """Send one whole request in one write; from now on what comes wakes *wake*.
+
+        Raises UpstreamError if the connection was lost since it was lent.
+        """
+        if self._transport is None or not self.alive:
+            raise UpstreamError("the connection was lost before the call was sent", sent=False)
+        self.wake = wake
         self.reply.begin(method)
         self.served += 1
         self._transport.write(data)
