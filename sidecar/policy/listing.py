@@ -116,7 +116,6 @@ class Listing:
         facts = facts_of(call)
         facts.method, facts.mcp_method = "POST", self._subject.method
         facts.tool = facts.prompt = facts.resource = ""
-        facts.session = False
         deny = tuple(one.item for one in self._deny if all(holds(facts) for holds in one.place))
         allow = tuple(one.item for one in self._allow if all(holds(facts) for holds in one.place))
         view = self._views.get((deny, allow))

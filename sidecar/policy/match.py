@@ -195,7 +195,7 @@ def with_aliases(values: Iterable[str], known: Sequence[str]) -> list[str]:
     for value in values:
         domain, _, rest = value.partition("/")
         ours = domain == CLUSTER_LOCAL or any(_same_domain(domain, one) for one in known)
-        if value.count("/") != 4 or domain == "*" or not ours:
+        if value.count("/") != 4 or not ours:
             wanted.append(value)
             continue
         said = (value if _ends_as(one, domain) else f"{one}/{rest}" for one in known)

@@ -1,0 +1,141 @@
+"""What the rules cost a call: 1 000 of them, as 200 policies of 5, that match or do not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from sidecar.mcp.message import parse
+from sidecar.policy.authz import RuleSet
+from sidecar.policy.call import Call, Peer
+from sidecar.policy.path import Normalisation, normalise
+from sidecar.policy.spec import (
+    Action,
+    ConditionSpec,
+    OperationSpec,
+    PolicySpec,
+    RuleSpec,
+    SourceSpec,
+)
+from sidecar.spiffe.id import SpiffeId
+
+POLICIES, RULES = 200, 5
+Tools = Callable[[int, int], tuple[str, ...]]
+
+
+def call(tool: str, arguments: dict[str, str] | None = None) -> Call:
+    params = {"name": tool, "arguments": arguments or {}}
+    body = json.dumps(
+        {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+    ).encode()
+    peer = Peer(SpiffeId("cluster.local", "/ns/agent/sa/a150"), "10.0.0.1")
+    headers = [(b"host", b"files.tools"), (b"content-type", b"application/json")]
+    return Call(peer, "POST", "/mcp", "", "files.tools", headers, body, message=parse(body))
+
+
+def policies(
+    tools: Tools,
+    principal: Callable[[int], str],
+    action: Action = Action.ALLOW,
+    conditions: tuple[ConditionSpec, ...] = (),
+) -> list[PolicySpec]:
+    return [
+        PolicySpec(
+            f"p{number}",
+            "tools",
+            action,
+            tuple(
+                RuleSpec(
+                    (SourceSpec(principals=(principal(number),)),),
+                    (
+                        OperationSpec(
+                            methods=("POST",), paths=("/mcp",), tools=tools(number, index)
+                        ),
+                    ),
+                    conditions,
+                )
+                for index in range(RULES)
+            ),
+        )
+        for number in range(POLICIES)
+    ]
+
+
+def own(number: int) -> str:
+    return f"cluster.local/ns/agent/sa/a{number}"
+
+
+def anyone(_: int) -> str:
+    return "cluster.local/ns/agent/*"
+
+
+def exact(number: int, index: int) -> tuple[str, ...]:
+    return (f"tool_{number}_{index}",)
+
+
+def prefix(number: int, index: int) -> tuple[str, ...]:
+    return (f"tool_{number}_{index}*",)
+
+
+def bad(number: int, index: int) -> tuple[str, ...]:
+    return (f"bad_{number}_{index}",)
+
+
+PATH = ConditionSpec("mcp.argumentPaths[path]", ("/srv/*",))
+SETS = {
+    "rules for others": policies(exact, own),
+    "exact tools": policies(exact, anyone),
+    "prefixes of tools": policies(prefix, anyone),
+    "denies beside": [*policies(bad, anyone, Action.DENY), *policies(prefix, anyone)],
+    "arguments": policies(exact, anyone, conditions=(PATH,)),
+    "rules that all match": policies(lambda *_: ("tool_*",), anyone),
+}
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_allow(benchmark: BenchmarkFixture, name: str) -> None:
+    rules = RuleSet(SETS[name])
+    asked = call("tool_150_4", {"path": "/srv/a"})
+    assert benchmark(rules.judge, asked).allowed
+
+
+@pytest.mark.parametrize("name", ["exact tools", "prefixes of tools", "rules for others"])
+def test_refuse(benchmark: BenchmarkFixture, name: str) -> None:
+    rules = RuleSet(SETS[name])
+    assert not benchmark(rules.judge, call("other_150_4")).allowed
+
+
+def test_one_rule(benchmark: BenchmarkFixture) -> None:
+    rules = RuleSet(SETS["exact tools"][:1])
+    assert benchmark(rules.judge, call("tool_0_0")).allowed
+
+
+def test_meet_a_peer_for_the_first_time(benchmark: BenchmarkFixture) -> None:
+    asked = call("tool_150_4")
+
+    def fresh() -> tuple[tuple[RuleSet, Call], dict[str, object]]:
+        return (RuleSet(SETS["rules for others"]), asked), {}
+
+    benchmark.pedantic(lambda rules, one: rules.judge(one), setup=fresh, rounds=20)
+
+
+def test_compile(benchmark: BenchmarkFixture) -> None:
+    benchmark(RuleSet, SETS["exact tools"])
+
+
+def test_view_of_the_tools(benchmark: BenchmarkFixture) -> None:
+    rules = RuleSet(SETS["prefixes of tools"])
+    assert benchmark(rules.visible_tools, call("tool_150_4")) is not None
+
+
+def test_explain(benchmark: BenchmarkFixture) -> None:
+    rules = RuleSet(SETS["exact tools"])
+    assert benchmark(rules.explain, call("other")).nearest is not None
+
+
+@pytest.mark.parametrize("path", ["/mcp", "/a/%2e%2e/b//c"])
+def test_normalise(benchmark: BenchmarkFixture, path: str) -> None:
+    benchmark(normalise, path, Normalisation.MERGE_SLASHES)
