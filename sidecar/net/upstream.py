@@ -80,6 +80,9 @@ class Upstream(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        if exc is not None and self.fault is None and not self.reply.whole:
+            # A reset ends no body, not even one that lasts until the connection's end.
+            self.fault = UpstreamError(f"the server's connection broke: {exc}", sent=True)
         self._finish()
         self._on_lost(self)
 
