@@ -144,12 +144,12 @@ class Mesh:
 
     @contextmanager
     def run(self, inbound: Mapping[str, Mapping[str, Any]], **spec: Any) -> Iterator[Daemon]:
-        """Run a sidecar with these inbounds (name -> `to` and the rest; ports are chosen)."""
-        ports = {name: free_port() for name in inbound}
-        admin = free_port()
+        """Run a sidecar with these inbounds: name -> `to` and the rest; a port is chosen."""
         placed = {
-            name: {"listen": f"127.0.0.1:{ports[name]}", **one} for name, one in inbound.items()
+            name: {"listen": f"127.0.0.1:{free_port()}", **one} for name, one in inbound.items()
         }
+        ports = {name: int(one["listen"].rpartition(":")[2]) for name, one in placed.items()}
+        admin = free_port()
         self.bootstrap(placed, admin, **spec)
         with self.start() as process:
             daemon = Daemon(self, process, ports, admin)
