@@ -87,26 +87,18 @@ def understand(request: Request, down: Downstream, service: Service) -> Call:
     """Return what *request* asks. Raises PathError if its path has no one meaning."""
     head = request.head
     assert head is not None
-    path, _, query = head.target.decode("ascii").partition("?")
-    call = Call(
+    return Call(
         down.peer,
         head.method,
-        normalise(path, service.normalization),
-        query,
+        normalise(head.path, service.normalization),
+        head.query,
         head.host.decode("ascii"),
         [field.pair for field in head.fields],
         request.body,
-        port=service.port,
+        head.content_type.decode("latin-1"),
+        service.port,
+        head.content_encoding.decode("latin-1"),
     )
-    if request.body:
-        for field in head.fields:
-            if field.name == b"content-type":
-                # Said twice, it is whatever the server takes: neither is believed.
-                twice = call.content_type != ""
-                call.content_type = "?" if twice else field.value.decode("latin-1")
-            elif field.name == b"content-encoding":
-                call.content_encoding += field.value.decode("latin-1")
-    return call
 
 
 async def _forward(
@@ -134,7 +126,7 @@ async def _forward(
             record.upstream = lease.endpoint.address
             record.sent = world.now()
             lease.upstream.send(call.method, data, down.wake)
-            return await relay(lease, permit, down, record, world)
+            return await relay(lease, permit, call, down, record, world)
         except UpstreamError as fault:
             if fault.sent or record.status or len(tried) + 1 >= _TRIES:
                 raise

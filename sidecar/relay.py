@@ -19,6 +19,7 @@ from .net.clusters import Lease
 from .net.downstream import Downstream
 from .net.upstream import Upstream
 from .observe.record import Record
+from .policy.call import Call
 from .policy.decide import review
 from .policy.verdict import Finding, Permit, Reason, Refusal, Verdict
 from .replies import refusal_message
@@ -30,7 +31,7 @@ _PLAIN: Final = (b"", b"identity")
 
 
 async def relay(
-    lease: Lease, permit: Permit, down: Downstream, record: Record, world: World
+    lease: Lease, permit: Permit, call: Call, down: Downstream, record: Record, world: World
 ) -> Verdict:
     """Pass the server's reply on; the verdict changes if the reply itself is refused."""
     up = lease.upstream
@@ -38,7 +39,7 @@ async def relay(
     head = await _head(up, down)
     record.answered = world.now()
     lease.answered(head.status, record.answered)
-    return await _Reply(up, head, permit, down, record, world).run()
+    return await _Reply(up, head, permit, call, down, record, world).run()
 
 
 async def _head(up: Upstream, down: Downstream) -> ReplyHead:
@@ -60,13 +61,14 @@ async def _head(up: Upstream, down: Downstream) -> ReplyHead:
 class _Reply:
     """One reply on its way to the caller."""
 
-    __slots__ = ("down", "head", "permit", "record", "up", "verdict", "world")
+    __slots__ = ("call", "down", "head", "permit", "record", "up", "verdict", "world")
 
     def __init__(
         self,
         up: Upstream,
         head: ReplyHead,
         permit: Permit,
+        call: Call,
         down: Downstream,
         record: Record,
         world: World,
@@ -74,6 +76,7 @@ class _Reply:
         self.up = up
         self.head = head
         self.permit = permit
+        self.call = call
         self.down = down
         self.record = record
         self.world = world
@@ -86,9 +89,9 @@ class _Reply:
             return self._bodiless()
         if duties.none:
             return await self._unread()
-        if self.head.get(b"content-encoding").lower() not in _PLAIN:
+        if self.head.content_encoding not in _PLAIN:
             return _unreadable("it is compressed")
-        kind = self.head.get(b"content-type").partition(b";")[0].strip().lower()
+        kind = self.head.content_type.partition(b";")[0].strip().lower()
         if kind == b"text/event-stream":
             return await self._events()
         if kind == b"application/json" or kind.endswith(b"+json") or not kind:
@@ -122,7 +125,7 @@ class _Reply:
             return _unreadable(f"it is over {limit} bytes")
         self.record.answered = self.world.now()
         if body:
-            reviewed = review(body, self.permit, self._note)
+            reviewed = review(body, self.permit, self.call, self._note)
             if type(reviewed) is Refusal:
                 return reviewed
             assert isinstance(reviewed, bytes)
@@ -137,7 +140,8 @@ class _Reply:
         self._begin(-1, chunked=chunked)
 
         def reviewed(piece: bytes) -> bytes:
-            return b"".join([self._event(event) for event in splitter.feed(piece)])
+            events = splitter.feed(piece) if piece else splitter.finish()
+            return b"".join([self._event(event) for event in events])
 
         return await self._pump(reviewed, chunked=chunked)
 
@@ -200,7 +204,10 @@ class _Reply:
             await self.down.wake
 
     async def _pump(self, through: Callable[[bytes], bytes] | None, *, chunked: bool) -> Verdict:
-        """Pass the body on, piece by piece, never faster than the caller takes it."""
+        """Pass the body on, piece by piece, never faster than the caller takes it.
+
+        *through* is given each piece, and nothing at the end; what it returns goes on.
+        """
         up, down, reply = self.up, self.down, self.up.reply
         now, idle = self.world.now, self.world.snapshot.limits.stream_idle_timeout
         while True:
@@ -218,6 +225,10 @@ class _Reply:
                 break
             self._check()
             await down.wake
+        if through is not None:
+            piece = self._through(through, b"")
+            if piece:
+                down.write(write_chunk(piece) if chunked else piece)
         if chunked:
             down.write(LAST_CHUNK)
         return self.verdict
@@ -243,7 +254,7 @@ class _Reply:
     def _event(self, event: Event) -> bytes:
         if not event.data:
             return event.raw
-        reviewed = review(event.data, self.permit, self._note)
+        reviewed = review(event.data, self.permit, self.call, self._note)
         if type(reviewed) is Refusal:
             self.verdict = reviewed
             return write_event(refusal_message(reviewed, self.record), like=event)

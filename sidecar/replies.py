@@ -12,6 +12,7 @@ from typing import Final
 from .config.snapshot import Service
 from .http.h1 import Request
 from .mcp.edit import error_reply
+from .mcp.message import RESPONSE, Id, refused_id
 from .net.downstream import Downstream
 from .observe.record import Record
 from .policy.call import Call, Peer
@@ -83,10 +84,18 @@ def forwarded_client_cert(own: str, peer: Peer) -> bytes:
     return line.encode("ascii")
 
 
+def _asked(call: Call | None) -> Id:
+    """Return the id that a refusal of *call* answers to."""
+    if call is None:
+        return None
+    if call.message is None:
+        return refused_id(call.body) if call.body else None
+    return None if call.message.kind is RESPONSE else call.message.id
+
+
 def refusal_message(refusal: Refusal, record: Record) -> bytes:
     """Return the JSON-RPC error that tells the caller no, without the rule's body."""
-    message = record.call.message if record.call is not None else None
-    asked = message.id if message is not None and message.kind != "response" else None
+    asked = _asked(record.call)
     data: dict[str, object] = {"reason": refusal.reason.value, "requestId": record.request_id}
     if refusal.rule is not None:
         data["policy"] = refusal.rule.policy

@@ -46,7 +46,7 @@ _PATH_LIKE: Final = re.compile(r"(/|\.{1,2}/|~|[A-Za-z]:\\)")
 
 
 def _path(value: str) -> str:
-    problem = template_problem(text(value)) if "{" in value or "}" in value else ""
+    problem = template_problem(value) if "{" in text(value) or "}" in value else ""
     if problem:
         raise Malformed(f"`{value}`: {problem}", "write `/a/{*}/b` or `/a/{**}`", "SC0413")
     return value
@@ -119,8 +119,8 @@ def _never(item: ScalarNode, path: str, why: str, fix: str, notes: Notes) -> Non
 
 def _warn_inner_star(node: MapNode, names: tuple[str, ...], path: str, notes: Notes) -> None:
     for item in _items(node, names):
-        inner = item.text[1:] if item.text.startswith("*") else item.text[:-1]
-        if "*" in inner.replace("{*}", "").replace("{**}", ""):
+        text = item.text.replace("{*}", "").replace("{**}", "")
+        if "*" in (text[1:] if text.startswith("*") else text[:-1]):
             notes.warning(
                 "SC0415",
                 f"`{item.text}` in {path} holds a `*` that is no wildcard",

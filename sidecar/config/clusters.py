@@ -87,14 +87,14 @@ def _rank(host: str) -> tuple[bool, int]:
 
 def _pool(written: ConnectionPool, limits: Limits) -> PoolSpec:
     tcp, http = written.tcp, written.http
-    idle = http.idle_timeout or tcp.idle_timeout or limits.upstream_idle_timeout
+    idle = next((t for t in (http.idle_timeout, tcp.idle_timeout) if t is not None), None)
     return PoolSpec(
         max_connections=tcp.max_connections or limits.upstream_connections,
         max_pending=http.http1_max_pending_requests or limits.upstream_pending,
         max_requests=http.http2_max_requests or limits.upstream_requests,
         max_requests_per_connection=http.max_requests_per_connection or 0,
         connect_timeout=tcp.connect_timeout or limits.connect_timeout,
-        idle_timeout=idle,
+        idle_timeout=limits.upstream_idle_timeout if idle is None else idle or _FOREVER,
         max_connection_duration=tcp.max_connection_duration or _FOREVER,
     )
 
@@ -102,7 +102,7 @@ def _pool(written: ConnectionPool, limits: Limits) -> PoolSpec:
 def _outlier(written: OutlierDetection) -> OutlierSpec:
     return OutlierSpec.of_istio(
         consecutive_5xx_errors=written.consecutive_5xx_errors,
-        consecutive_gateway_errors=written.consecutive_gateway_errors or None,
+        consecutive_gateway_errors=written.consecutive_gateway_errors,
         split_external_local_origin_errors=written.split_external_local_origin_errors,
         consecutive_local_origin_failures=written.consecutive_local_origin_failures,
         interval=written.interval,

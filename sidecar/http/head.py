@@ -20,7 +20,7 @@ from ..errors import ProtocolError
 from .lines import (
     CODING,
     CONNECTION,
-    DROP,
+    ENCODING,
     EXPECT,
     HOST,
     KEPT,
@@ -28,6 +28,7 @@ from .lines import (
     OPTIONS,
     PASS,
     RARE,
+    TYPE,
     Field,
     LineTable,
     field_of,
@@ -42,6 +43,7 @@ _SCREEN: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)
 _HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]+)(/[^#]*)?", re.IGNORECASE)
 _METHOD: Final = re.compile(rb"[A-Z]{1,32}")
+_FORWARDED: Final = (PASS, TYPE, ENCODING)
 # Listing one of these as hop-by-hop would change what the message is.
 _NEVER_LISTED: Final = frozenset(
     {b"host", b"content-length", b"transfer-encoding", b"content-type", b"authorization"}
@@ -50,11 +52,19 @@ _NEVER_LISTED: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class RequestLine:
-    """`method target` of a request line, as text; `http10` if it is not HTTP/1.1."""
+    """`method target` of a request line; `path` and `query` are the target's, as text."""
 
     method: str
     target: bytes
+    path: str
+    query: str
     http10: bool = False
+
+    @classmethod
+    def of(cls, method: str, target: bytes, *, http10: bool = False) -> RequestLine:
+        """Return the line of *method* and *target*, which h11 has found to be visible ASCII."""
+        path, _, query = target.decode("ascii").partition("?")
+        return cls(method, target, path, query, http10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +82,14 @@ class RequestHead:
 
     method: str
     target: bytes
+    path: str
+    query: str
     host: bytes
     fields: Sequence[Field]
     forward: list[bytes]
     length: int = 0
+    content_type: bytes = b""
+    content_encoding: bytes = b""
     http10: bool = False
     close: bool = False
     expects: bool = False
@@ -91,13 +105,8 @@ class ReplyHead:
     forward: list[bytes]
     length: int = UNTIL_CLOSE
     close: bool = False
-
-    def get(self, name: bytes) -> bytes:
-        """Return the first value of the field *name* (lower case), or nothing."""
-        for field in self.fields:
-            if field.name == name:
-                return field.value
-        return b""
+    content_type: bytes = b""
+    content_encoding: bytes = b""
 
 
 def read_request(head: bytes, table: LineTable, max_fields: int) -> RequestHead:
@@ -217,8 +226,8 @@ def _h11_request(head: bytes, max_fields: int) -> tuple[RequestLine, list[Field]
         raise ProtocolError("the method is not upper-case letters")
     if event.method == b"CONNECT":
         raise ProtocolError("`CONNECT` is not served here", 405)
-    start = RequestLine(
-        event.method.decode("ascii"), bytes(event.target), event.http_version == b"1.0"
+    start = RequestLine.of(
+        event.method.decode("ascii"), bytes(event.target), http10=event.http_version == b"1.0"
     )
     return start, _fields(head, event.headers.raw_items(), request=True)
 
@@ -257,8 +266,9 @@ def _request(start: RequestLine, fields: list[Field]) -> RequestHead:
     length: int | None = None
     forward: list[bytes] = []
     head = RequestHead(
-        start.method, start.target, b"", fields, forward, 0, start.http10, start.http10
+        start.method, start.target, start.path, start.query, b"", fields, forward
     )
+    head.http10 = head.close = start.http10
     coded = listed = False
     for field in fields:
         kind = field.kind
@@ -272,8 +282,15 @@ def _request(start: RequestLine, fields: list[Field]) -> RequestHead:
             if host is not None:
                 raise ProtocolError("`Host` stands twice")
             host = field.value
+        elif kind == TYPE:
+            # Said twice, it is whatever the server takes: neither is believed.
+            head.content_type = b"?" if head.content_type else field.value
+            forward.append(field.wire)
         elif kind == CONNECTION:
             head.close |= field.value.lower() == b"close"
+        elif kind == ENCODING:
+            head.content_encoding += field.value.lower()
+            forward.append(field.wire)
         elif kind == CODING:
             coded = True
         elif kind == EXPECT:
@@ -307,7 +324,9 @@ def _start_line(head: RequestHead, start: RequestLine, host: bytes | None) -> No
         absolute = _ABSOLUTE.fullmatch(target)
         if absolute is None or absolute[1].lower() != host.lower():
             raise ProtocolError("the target is neither a path nor an URL of this `Host`")
-        target = head.target = absolute[2] or b"/"
+        target = absolute[2] or b"/"
+        line = RequestLine.of(start.method, target)
+        head.target, head.path, head.query = target, line.path, line.query
     if b"#" in target:
         raise ProtocolError("the target has a fragment")
     head.host = host
@@ -322,7 +341,7 @@ def _unlisted(head: RequestHead | ReplyHead, fields: list[Field]) -> list[bytes]
     if listed & _NEVER_LISTED:
         raise ProtocolError("`Connection` lists a field that is not hop-by-hop")
     head.close |= b"close" in listed
-    return [f.wire for f in fields if f.kind == PASS and f.name not in listed]
+    return [f.wire for f in fields if f.kind in _FORWARDED and f.name not in listed]
 
 
 def _reply(start: StatusLine, fields: list[Field]) -> ReplyHead:
@@ -332,7 +351,10 @@ def _reply(start: StatusLine, fields: list[Field]) -> ReplyHead:
     coded = listed = False
     for field in fields:
         kind = field.kind
-        if kind in (PASS, HOST, EXPECT):
+        if kind == PASS:
+            forward.append(field.wire)
+        elif kind == TYPE:
+            head.content_type = b"?" if head.content_type else field.value
             forward.append(field.wire)
         elif kind == LENGTH:
             if length is not None:
@@ -344,8 +366,9 @@ def _reply(start: StatusLine, fields: list[Field]) -> ReplyHead:
             coded = True
         elif kind == OPTIONS:
             listed = True
-        else:
-            assert kind == DROP
+        elif kind == ENCODING:
+            head.content_encoding += field.value.lower()
+            forward.append(field.wire)
     if coded:
         if length is not None or start.http10:
             raise ProtocolError("`Transfer-Encoding` beside `Content-Length` or in HTTP/1.0", 502)

@@ -9,8 +9,7 @@ has its own, so that nobody can push another's lines out.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 # What a field means to the frame around a message.
 PASS: Final = 0  # forwarded as it stands
@@ -18,10 +17,12 @@ DROP: Final = 1  # hop-by-hop, or ours to set: never forwarded
 LENGTH: Final = 2
 HOST: Final = 3
 CONNECTION: Final = 4  # `close` or `keep-alive` alone
-RARE: Final = 5  # from here on h11 reads the whole head
-CODING: Final = 5  # Transfer-Encoding
-EXPECT: Final = 6
-OPTIONS: Final = 7  # Connection that lists fields
+TYPE: Final = 5  # Content-Type, forwarded
+ENCODING: Final = 6  # Content-Encoding, forwarded
+RARE: Final = 7  # from here on h11 reads the whole head
+CODING: Final = 7  # Transfer-Encoding
+EXPECT: Final = 8
+OPTIONS: Final = 9  # Connection that lists fields
 
 # RFC 9110 7.6.1, and what older peers still send.
 _HOP_BY_HOP: Final = frozenset(
@@ -41,13 +42,17 @@ _HOP_BY_HOP: Final = frozenset(
 # Ours to set: whatever a caller puts there could only be a forgery.
 _OURS: Final = frozenset({b"x-forwarded-client-cert", b"x-request-id"})
 
-_KINDS: Final[dict[bytes, int]] = {
+_BOTH: Final[dict[bytes, int]] = {
     **dict.fromkeys(_HOP_BY_HOP, DROP),
+    b"connection": OPTIONS,
     b"content-length": LENGTH,
     b"host": HOST,
     b"transfer-encoding": CODING,
     b"expect": EXPECT,
+    b"content-type": TYPE,
+    b"content-encoding": ENCODING,
 }
+_REQUEST: Final = {**_BOTH, **dict.fromkeys(_OURS, DROP)}
 
 # Names whose lines repeat and carry no secret.
 KEPT: Final = frozenset(
@@ -77,12 +82,13 @@ KEPT: Final = frozenset(
 
 _LINE: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*+([^\x00-\x08\x0a-\x1f\x7f]*+)")
 
+_ALONE: Final = (b"close", b"keep-alive")
+
 # What a remembered line costs beside its own bytes, roughly: key, field, slots.
 _ENTRY_BYTES: Final = 400
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """One header field: what it means here, its lower-case name and value, and its wire form."""
 
     kind: int
@@ -95,17 +101,13 @@ class Field:
 def field_of(name: bytes, value: bytes, *, request: bool) -> Field:
     """Return the field of a *name* and *value* that h11 or the line grammar accepted."""
     lower = name.lower()
-    wire = b"%b: %b\r\n" % (name, value)
-    return Field(_kind(lower, value, request=request), lower, value, wire, (lower, value))
-
-
-def _kind(lower: bytes, value: bytes, *, request: bool) -> int:
-    if lower == b"connection":
-        return CONNECTION if value.lower() in (b"close", b"keep-alive") else OPTIONS
-    if request and (lower in _OURS or b"_" in lower):
+    kind = (_REQUEST if request else _BOTH).get(lower, PASS)
+    if kind == OPTIONS and value.lower() in _ALONE:
+        kind = CONNECTION
+    elif request and b"_" in lower:
         # An underscore twin (`x_request_id`) is read as the real one by CGI-like servers.
-        return DROP
-    return _KINDS.get(lower, PASS)
+        kind = DROP
+    return Field(kind, lower, value, b"%b: %b\r\n" % (name, value), (lower, value))
 
 
 def judge_line(line: bytes, *, request: bool) -> Field | None:

@@ -61,6 +61,18 @@ LISTINGS: Final[Mapping[str, Listing]] = MappingProxyType(
 )
 
 
+def may_concern(body: bytes) -> bool:
+    """Whether JSON in *body* might hold what an edit changes; a no is sure, without parsing.
+
+    In ASCII without a backslash every key stands as it is, and so does every twin of
+    the keys that matter: in some case, with or without a `_` between its words.
+    """
+    if b"\\" in body or not body.isascii():
+        return True
+    plain = body.lower()
+    return b"tools" in plain or b"prompts" in plain or b"resource" in plain or b"cache" in plain
+
+
 def filter_tools(body: bytes, visible: Visible, value: object = None) -> bytes:
     """Return *body*, the answer to `tools/list`, without the tools that are not *visible*."""
     return filter_list(body, LISTINGS["tools/list"], visible, value)

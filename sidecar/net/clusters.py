@@ -90,6 +90,9 @@ class Cluster:
                 upstream.abort()
 
     def _balance(self) -> None:
+        outlier = self.spec.outlier
+        self._splits = outlier is not None and outlier.split_external_local_origin_errors
+        self._all = tuple(self.endpoints.values())
         self.balancer = Balancer(
             self.spec.balance,
             self._world.random,
@@ -125,9 +128,10 @@ class Cluster:
         return lease
 
     def _pick(self, avoid: Sequence[str], now: float) -> Endpoint | None:
-        endpoints = tuple(self.endpoints.values())
+        if not avoid:
+            return self.balancer.pick(self._all, now)
         shunned = tuple(self.endpoints[a] for a in avoid if a in self.endpoints)
-        return self.balancer.pick(endpoints, now, avoid=shunned)
+        return self.balancer.pick(self._all, now, avoid=shunned)
 
     def _idle_at(self, endpoint: Endpoint) -> Upstream | None:
         idle = self._idle.get(endpoint)
@@ -149,6 +153,10 @@ class Cluster:
         # Nothing was asked yet: until `send` sets its wake, whatever comes closes it.
         upstream.reply.begin("GET")
         lease.upstream = upstream
+        if self._splits:
+            # With the split, only this ends a run of local failures.
+            now = self._world.now()
+            self.outlier.report_local(upstream.endpoint, Outcome.CONNECTED, now)
 
     def answered(self, lease: Lease, status: int, now: float) -> None:
         """Count an answer, and let the outlier detection know."""

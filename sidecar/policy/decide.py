@@ -7,21 +7,22 @@ refused wherever a rule or a pattern would have to judge it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
 from ..errors import MessageError
-from ..mcp.edit import filter_tools
-from ..mcp.message import MAX_DEPTH, NOT_JSON, parse, parse_value
+from ..mcp.edit import LISTINGS, Listing, Visible, filter_list, make_private, may_concern
+from ..mcp.message import MAX_DEPTH, NOT_JSON, leaves, parse, parse_value
+from ..mcp.session import check_headers
 from .authz import RuleSet
 from .call import Call
 from .scan.scanner import Scanner
-from .verdict import Duties, Finding, Permit, Reason, Refusal, RuleRef, Verdict, Visible
+from .verdict import Duties, Finding, Inspector, Permit, Reason, Refusal, RuleRef, Verdict
 
 DENIED: Final = "RBAC: access denied"  # Envoy's words, which clients know
 _INJECTION: Final = "the content was refused by an inspection"
-_MAX_PERMITS: Final = 4096
+_PLAIN_JSON: Final = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +45,31 @@ class Policy:
     replies: Scans = Scans()
     plain_paths: frozenset[str] = frozenset()
     max_depth: int = MAX_DEPTH
-    _permits: dict[tuple[RuleRef | None, Visible | None], Permit] = field(default_factory=dict)
+    _duties: Duties = field(init=False)
+    _permits: dict[int, Permit] = field(default_factory=dict, init=False)
 
-    def permit(self, rule: RuleRef | None, visible: Visible | None) -> Permit:
-        """Return the permit by *rule* for a caller who may see the *visible* tools."""
-        key = (rule, visible)
-        permit = self._permits.get(key)
+    def __post_init__(self) -> None:
+        hidden = self.hidden if self.rules.uses_mcp else None
+        self._duties = Duties(self.replies.refuse, self.replies.note, hidden)
+
+    def permit(self, rule: RuleRef | None) -> Permit:
+        """Return the permit by *rule*: one for each, made once."""
+        permit = self._permits.get(id(rule))
         if permit is None:
-            if len(self._permits) >= _MAX_PERMITS:
-                self._permits.clear()
-            duties = Duties(self.replies.refuse, self.replies.note, visible)
-            permit = self._permits[key] = Permit(rule, duties)
+            permit = self._permits[id(rule)] = Permit(rule, self._duties)
         return permit
+
+    def hidden(self, call: Call) -> Iterator[tuple[Listing, Visible]]:
+        """Yield the kinds of lists that are shortened for the caller, and to what."""
+        rules = self.rules
+        for methods, view in (
+            (("tools/list",), rules.visible_tools(call)),
+            (("prompts/list",), rules.visible_prompts(call)),
+            (("resources/list", "resources/templates/list"), rules.visible_resources(call)),
+        ):
+            if view is not None:
+                for method in methods:
+                    yield LISTINGS[method], view
 
 
 def decide(call: Call, policy: Policy, now: float) -> Verdict:
@@ -76,32 +90,64 @@ def decide(call: Call, policy: Policy, now: float) -> Verdict:
         finding = _scan(call, policy.requests)
         if finding is not None:
             return _injection(finding)
-    return policy.permit(decision.rule, policy.rules.visible_tools(call))
+    return policy.permit(decision.rule)
 
 
-def review(body: bytes, permit: Permit, note: Callable[[Finding], None]) -> bytes | Refusal:
-    """Return what may pass of one JSON *body* of a reply: all, less hidden tools, or nothing.
+def review(
+    body: bytes, permit: Permit, call: Call, note: Callable[[Finding], None]
+) -> bytes | Refusal:
+    """Return what may pass of one JSON *body* of the reply to *call*: all of it, less what
+    the caller may not see, or a refusal.
 
     *note* is told of a finding that refuses nothing.
     """
     duties = permit.duties
+    if _passes_unparsed(body, duties):
+        return body
     try:
-        value: object = parse(body).value
-    except MessageError as error:
-        if error.code == NOT_JSON:
-            return _unreadable(str(error))
-        value = parse_value(body)
-    if duties.inspect is not None:
-        finding = duties.inspect.message(body, value)
+        value, text = _parsed(body)
+        finding = _found(duties.inspect, body, value, text)
         if finding is not None:
             return _injection(finding)
-    if duties.watch is not None:
-        finding = duties.watch.message(body, value)
-        if finding is not None:
-            note(finding)
-    if duties.visible_tool is not None:
-        return filter_tools(body, duties.visible_tool)
-    return body
+        seen = _found(duties.watch, body, value, text)
+        if seen is not None:
+            note(seen)
+        return body if duties.hidden is None else _shortened(body, value, duties.hidden(call))
+    except MessageError as error:
+        return Refusal(Reason.UPSTREAM, "the server's reply cannot be read", detail=str(error))
+
+
+def _passes_unparsed(body: bytes, duties: Duties) -> bool:
+    """Whether the bytes alone show that nothing in *body* concerns any duty."""
+    return (
+        (duties.inspect is None or duties.inspect.is_clean(body))
+        and (duties.watch is None or duties.watch.is_clean(body))
+        and (duties.hidden is None or not may_concern(body))
+    )
+
+
+def _parsed(body: bytes) -> tuple[object, str]:
+    try:
+        message = parse(body)
+    except MessageError as error:
+        if error.code == NOT_JSON:
+            raise
+        value = parse_value(body)
+        return value, leaves(value)
+    return message.value, message.text
+
+
+def _found(inspector: Inspector | None, body: bytes, value: object, text: str) -> Finding | None:
+    return None if inspector is None else inspector.message(body, value, text)
+
+
+def _shortened(body: bytes, value: object, hidden: Iterable[tuple[Listing, Visible]]) -> bytes:
+    edited = False
+    for listing, visible in hidden:
+        shorter = filter_list(body, listing, visible, None if edited else value)
+        edited = edited or shorter is not body
+        body = shorter
+    return make_private(body, None if edited else value)
 
 
 def _read(call: Call, policy: Policy) -> Refusal | None:
@@ -110,13 +156,14 @@ def _read(call: Call, policy: Policy) -> Refusal | None:
     scanned = policy.requests.refuse is not None
     if (needed or scanned) and call.content_encoding not in ("", "identity"):
         return _unsupported(f"`Content-Encoding: {call.content_encoding[:40]}` cannot be read here")
-    json = _is_json(call.content_type)
-    if not json:
+    if call.content_type != _PLAIN_JSON and not _is_json(call.content_type):
         if needed:
             return _unsupported("`Content-Type` must be application/json in UTF-8")
         return None
     try:
         call.message = parse(call.body, policy.max_depth)
+        if needed:
+            check_headers(call.message, call.headers)
     except MessageError as error:
         if needed or (scanned and error.code == NOT_JSON):
             return Refusal(Reason.INVALID, str(error), code=error.code)
@@ -158,5 +205,3 @@ def _unsupported(message: str) -> Refusal:
     return Refusal(Reason.INVALID, message, status=415)
 
 
-def _unreadable(why: str) -> Refusal:
-    return Refusal(Reason.UPSTREAM, "the server's reply cannot be read", detail=why)

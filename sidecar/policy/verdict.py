@@ -7,12 +7,16 @@ duties, so the reply path looks no policy up. Nothing here knows HTTP or does I/
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from ..errors import Where
+
+if TYPE_CHECKING:
+    from ..mcp.edit import Listing, Visible
+    from .call import Call
 
 
 class Reason(StrEnum):
@@ -77,8 +81,11 @@ class Stream(Protocol):
 class Inspector(Protocol):
     """What looks for patterns; `policy.scan` makes it."""
 
-    def message(self, body: bytes, value: object) -> Finding | None:
-        """Look through JSON: its bytes, and what was parsed from them."""
+    def is_clean(self, body: bytes) -> bool:
+        """Tell whether JSON in *body* certainly holds nothing, without parsing it."""
+
+    def message(self, body: bytes, value: object, text: str | None = None) -> Finding | None:
+        """Look through JSON: its bytes, what was parsed from them, and its `leaves`."""
 
     def raw(self, body: bytes) -> Finding | None:
         """Look through bytes that are no JSON."""
@@ -87,22 +94,23 @@ class Inspector(Protocol):
         """Begin to look through content that passes in pieces."""
 
 
-# Whether a tool may be listed to this caller.
-Visible: TypeAlias = Callable[[str], bool]
+# The kinds of lists that are shortened for the caller of a call, and to which items.
+Hidden: TypeAlias = "Callable[[Call], Iterable[tuple[Listing, Visible]]]"
 
 
 @dataclass(frozen=True, slots=True)
 class Duties:
-    """What a permit obliges on the reply: what refuses it, what is only noted, what is hidden."""
+    """What a permit obliges on the reply: what refuses it, what is only noted, and which
+    lists are shortened to what the caller may use."""
 
     inspect: Inspector | None = None
     watch: Inspector | None = None
-    visible_tool: Visible | None = None
+    hidden: Hidden | None = None
 
     @property
     def none(self) -> bool:
         """Whether the reply may pass unread."""
-        return self.inspect is None and self.watch is None and self.visible_tool is None
+        return self.inspect is None and self.watch is None and self.hidden is None
 
 
 @dataclass(frozen=True, slots=True)

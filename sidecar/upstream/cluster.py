@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .balance import Algorithm
 from .endpoint import OutlierSpec, PoolSpec
@@ -26,7 +26,7 @@ class ClusterSpec:
 
     name: str
     endpoints: tuple[EndpointSpec, ...]
-    pool: PoolSpec = PoolSpec()
+    pool: PoolSpec = field(default_factory=PoolSpec)
     outlier: OutlierSpec | None = None
     balance: Algorithm = Algorithm.LEAST_REQUEST
     min_health_percent: int = 0

@@ -93,6 +93,20 @@ class Scanner:
         """Whether this machine spares the automaton most of its work."""
         return self._may_hold_plain is not None
 
+    def is_clean(self, body: bytes) -> bool:
+        """Tell whether JSON in *body* certainly holds no pattern, without parsing it.
+
+        False where that is not sure; without a first pass it never is. NUL would be
+        the mark of an encoding in which some reader sees other characters.
+        """
+        may_hold = self._may_hold_plain
+        return (
+            may_hold is not None
+            and body.isascii()
+            and b"\0" not in body
+            and not may_hold(body)
+        )
+
     def message(self, body: bytes, value: object, text: str | None = None) -> Finding | None:
         """Look through every string of a JSON message, its keys too, each for itself.
 
