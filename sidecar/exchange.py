@@ -127,7 +127,11 @@ async def _forward(
             record.sent = world.now()
             lease.upstream.send(call.method, data, down.wake)
             return await relay(lease, permit, call, down, record, world)
+        except DeadlinePassed:
+            lease.timed_out(world.now())
+            raise
         except UpstreamError as fault:
+            lease.reset(world.now())
             if fault.sent or record.status or len(tried) + 1 >= _TRIES:
                 raise
             tried.append(lease.endpoint.address)

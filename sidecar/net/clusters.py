@@ -36,10 +36,11 @@ NO_ENDPOINT: Final = Refusal(
 class Lease:
     """A connection lent to one exchange; `upstream` is None until it is there."""
 
-    __slots__ = ("_cluster", "ended", "endpoint", "fault", "upstream", "wake")
+    __slots__ = ("_cluster", "_told", "ended", "endpoint", "fault", "upstream", "wake")
 
     def __init__(self, cluster: Cluster, endpoint: Endpoint, wake: Wake) -> None:
         self._cluster = cluster
+        self._told = False
         self.endpoint = endpoint
         self.wake = wake
         self.upstream: Upstream | None = None
@@ -48,11 +49,21 @@ class Lease:
 
     def answered(self, status: int, now: float) -> None:
         """Tell that the server answered with *status*."""
+        self._told = True
         self._cluster.answered(self, status, now)
 
-    def failed(self, outcome: Outcome, now: float) -> None:
-        """Tell that no answer came: a reset, a timeout."""
-        self._cluster.failed(self.endpoint, outcome, now)
+    def reset(self, now: float) -> None:
+        """Tell that the connection failed; before an answer, that counts against the endpoint."""
+        self._failed(Outcome.RESET, now)
+
+    def timed_out(self, now: float) -> None:
+        """Tell that the exchange took too long; likewise."""
+        self._failed(Outcome.TIMEOUT, now)
+
+    def _failed(self, outcome: Outcome, now: float) -> None:
+        if self.upstream is not None and not self._told:
+            self._told = True
+            self._cluster.failed(self.endpoint, outcome, now)
 
     def end(self, now: float) -> None:
         """Give the connection back. Once ended, a lease is nothing."""
@@ -107,6 +118,7 @@ class Cluster:
         if endpoint is None:
             return NO_ENDPOINT
         counters = self.counters
+        counters["upstream_rq_retry"] += bool(avoid)
         lease = Lease(self, endpoint, wake)
         upstream = self._idle_at(endpoint)
         if upstream is not None:
