@@ -181,8 +181,8 @@ class Recorder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for sock in [self._listening, *self._open]:
-            _hang_up(sock)
+        _hang_up(self._listening)
+        self.hang_up()
         for thread in self._threads:
             thread.join(10)
         self._listening.close()
@@ -193,6 +193,11 @@ class Recorder:
     def since(self, count: int) -> list[Heard]:
         """Return what was heard after the first *count*."""
         return self.heard[count:]
+
+    def hang_up(self) -> None:
+        """Close every connection that is open."""
+        for sock in list(self._open):
+            _hang_up(sock)
 
     def _spawn(self, work: Callable[..., None], *given: object) -> None:
         thread = threading.Thread(target=work, args=given, daemon=True)
