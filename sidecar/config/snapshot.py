@@ -8,7 +8,7 @@ A reload replaces one reference; an exchange pins one at its start.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ..policy.authz import Mesh, RuleSet
@@ -111,6 +111,7 @@ class _Compiler:
         for inbound in self._spec.inbound:
             cluster = self._cluster(inbound)
             if cluster is not None:
+                cluster = _told_apart(cluster, clusters)
                 clusters[cluster.name] = cluster
                 services[str(inbound.listen)] = self._service(inbound, cluster)
         if self._notes.errors:
@@ -209,6 +210,16 @@ class _Compiler:
                 rule = RuleRef(name, at=pattern.at or document.at)
                 kept.append(Pattern(pattern.id, pattern.text, rule))
         return Scans(_scanner(refuse), _scanner(note))
+
+
+def _told_apart(cluster: ClusterSpec, others: Mapping[str, ClusterSpec]) -> ClusterSpec:
+    """Return *cluster* under a name that no different one of *others* has.
+
+    Two servers may go by one service's name, such as the address of this machine.
+    """
+    if others.get(cluster.name, cluster) == cluster:
+        return cluster
+    return replace(cluster, name=f"{cluster.name}|{cluster.endpoints[0].address}")
 
 
 def _scanner(patterns: Sequence[Pattern]) -> Scanner | None:
