@@ -91,12 +91,16 @@ class _Reply:
             return await self._unread()
         if self.head.content_encoding not in _PLAIN:
             return _unreadable("it is compressed")
-        kind = self.head.content_type.partition(b";")[0].strip().lower()
+        kind = self._kind
         if kind == b"text/event-stream":
             return await self._events()
         if kind == b"application/json" or kind.endswith(b"+json") or not kind:
             return await self._json()
         return await self._scanned()
+
+    @property
+    def _kind(self) -> bytes:
+        return self.head.content_type.partition(b";")[0].strip().lower()
 
     # -- the ways
 
@@ -224,6 +228,8 @@ class _Reply:
             if reply.whole:
                 break
             self._check()
+            if down.half_closed and self._kind == b"text/event-stream":
+                raise CallerGone("nobody reads the stream any more")
             await down.wake
         if through is not None:
             piece = self._through(through, b"")

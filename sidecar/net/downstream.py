@@ -66,6 +66,7 @@ class Downstream(asyncio.Protocol):
         "draining",
         "forwarded_for",
         "gone",
+        "half_closed",
         "paused",
         "peer",
         "request",
@@ -81,6 +82,7 @@ class Downstream(asyncio.Protocol):
         self.forwarded_for = b""  # the lines that tell the server who called, made once
         self.paused = False  # the caller does not take what we write
         self.gone = False
+        self.half_closed = False  # the caller sends no more, and may or may not still read
         self.busy = False  # a request is being served
         self.draining = False
         self.close_after = False
@@ -118,9 +120,10 @@ class Downstream(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         # Half-closed by the caller: what it asked is still answered, nothing new is read.
-        self.close_after = True
+        self.close_after = self.half_closed = True
         if not self.busy and self.request is None:
             self._leave()
+        self.wake()
         return self._transport.get_extra_info("ssl_object") is None
 
     def connection_lost(self, exc: Exception | None) -> None:
