@@ -2,7 +2,7 @@
 
 A code is never given to another problem: people search for it. SC01 is text,
 SC02 fields and values, SC03 documents, SC04 policies, SC05 peers and scans, SC06
-traffic, SC07 the bootstrap, SC08 what documents mean together, SC09 files.
+traffic, SC07 the bootstrap, SC08 files, SC09 what documents mean together.
 """
 
 from __future__ import annotations
@@ -322,41 +322,41 @@ _BOOTSTRAP: Final = {
     ),
 }
 
-_TOGETHER: Final = {
-    "SC0801": Code(
-        "selects nothing",
-        "The document is not for this workload: its namespace is another one, or its selector "
-        "asks for labels that the bootstrap's `metadata.labels` do not have. It has no effect "
-        "here. Check both for typing mistakes.",
-    ),
-    "SC0802": Code(
-        "no such server",
-        "The `to` of an inbound names a host that no ServiceEntry has, or a port it does not have.",
-    ),
-}
-
 _FILES: Final = {
-    "SC0901": Code("no such file", "The file or folder does not exist."),
-    "SC0902": Code("unreadable", "The file cannot be read, or is no file."),
-    "SC0903": Code(
+    "SC0801": Code("no such file", "The file or folder does not exist."),
+    "SC0802": Code("unreadable", "The file cannot be read, or is no file."),
+    "SC0803": Code(
         "writable by others",
         "Whoever can write a file of configuration decides what is allowed. A file is refused if "
         "everybody, or a group that is not our own, can write it or its folder. Take the right "
         "away with `chmod go-w`.",
     ),
-    "SC0904": Code(
+    "SC0804": Code(
         "belongs to another user",
         "The file belongs neither to root nor to the user that runs the sidecar, so a third can "
         "change it at any time.",
     ),
-    "SC0905": Code(
+    "SC0805": Code(
         "nothing in the folder",
         "The folder holds no `*.yaml`, `*.yml` or `*.json` files. Hidden files and subfolders are "
         "not read.",
     ),
-    "SC0906": Code("too many files", "More files or bytes than are read in all."),
+    "SC0806": Code("too many files", "More files or bytes than are read in all."),
+}
+
+_TOGETHER: Final = {
+    "SC0901": Code(
+        "selects nothing",
+        "The document is not for this workload: its namespace is another one, or its selector "
+        "asks for labels that the bootstrap's `metadata.labels` do not have. It has no effect "
+        "here. Check both for typing mistakes.",
+    ),
+    "SC0902": Code(
+        "no such server",
+        "The `to` of an inbound names a host that no ServiceEntry has, or a port it does not have.",
+    ),
 }
 
 CODES: Final[Mapping[str, Code]] = MappingProxyType(
-    _TEXT | _FIELDS | _DOCUMENTS | _POLICIES | _SCANS | _TRAFFIC | _BOOTSTRAP | _TOGETHER | _FILES
+    _TEXT | _FIELDS | _DOCUMENTS | _POLICIES | _SCANS | _TRAFFIC | _BOOTSTRAP | _FILES | _TOGETHER
 )

@@ -95,7 +95,7 @@ class _Loading:
         found = [name for name in names if name.endswith(SUFFIXES) and name[0] != "."]
         if not found:
             self._notes.warning(
-                "SC0905",
+                "SC0805",
                 f"no documents in the folder `{path}`",
                 spot,
                 help=f"put files with the endings {', '.join(SUFFIXES)} there",
@@ -107,7 +107,7 @@ class _Loading:
 
     def _read(self, file: str, spot: Spot) -> bytes | None:
         """Return the bytes of *file* the first time it is named, if it may be trusted."""
-        real = os.path.realpath(file)
+        real = os.path.realpath(file.replace("\0", ""))
         if real in self._seen:
             return None
         self._seen.add(real)
@@ -159,11 +159,11 @@ def read_file(path: str, spot: Spot, notes: Notes, most: int) -> bytes | None:
 
 def _trusted(path: str, status: os.stat_result, spot: Spot, notes: Notes) -> bool:
     if not stat.S_ISREG(status.st_mode):
-        notes.error("SC0902", f"`{path}` is not a file", spot, help="name a file or a folder")
+        notes.error("SC0802", f"`{path}` is not a file", spot, help="name a file or a folder")
         return False
     if status.st_uid not in (0, os.geteuid()):
         notes.warning(
-            "SC0904",
+            "SC0804",
             f"`{path}` belongs to another user (uid {status.st_uid})",
             spot,
             why="that user can change what is allowed",
@@ -172,7 +172,7 @@ def _trusted(path: str, status: os.stat_result, spot: Spot, notes: Notes) -> boo
     writers = _writers(status)
     if writers:
         notes.error(
-            "SC0903",
+            "SC0803",
             f"`{path}` can be written by {writers}",
             spot,
             why="whoever can write it decides what is allowed",
@@ -200,7 +200,7 @@ def _is_open(folder: str, path: str, spot: Spot, notes: Notes) -> bool:
     writers = "" if status.st_mode & stat.S_ISVTX else _writers(status)
     if writers:
         notes.error(
-            "SC0903",
+            "SC0803",
             f"the folder of `{path}` can be written by {writers}",
             spot,
             why="whoever can write it can put another file in its place",
@@ -222,7 +222,7 @@ def _unreadable(path: str, error: Exception, spot: Spot, notes: Notes) -> None:
     missing = isinstance(error, FileNotFoundError)
     reason = getattr(error, "strerror", None) or str(error)
     notes.error(
-        "SC0901" if missing else "SC0902",
+        "SC0801" if missing else "SC0802",
         f"`{path}` does not exist" if missing else f"`{path}` cannot be read: {reason.lower()}",
         spot,
         help="paths in a document are relative to the folder it is in" if spot.at.line else "",
@@ -230,4 +230,4 @@ def _unreadable(path: str, error: Exception, spot: Spot, notes: Notes) -> None:
 
 
 def _too_much(spot: Spot, most: str, notes: Notes) -> None:
-    notes.error("SC0906", f"more than {most} of configuration", spot, why="the rest is not read")
+    notes.error("SC0806", f"more than {most} of configuration", spot, why="the rest is not read")

@@ -87,7 +87,7 @@ METADATA: Final = Struct(
 
 
 def _check_selector(selector: Selector, node: MapNode, path: str, notes: Notes) -> None:
-    if not selector.match_labels:
+    if not selector.match_labels and all(key.text == "matchLabels" for key, _ in node.entries):
         notes.warning(
             "SC0411",
             f"{path} names no label",

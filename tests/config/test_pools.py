@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sidecar.config.documents import (
+    ConnectionPool,
+    DestinationRule,
+    H2UpgradePolicy,
+    HttpPool,
+    OutlierDetection,
+    TcpPool,
+    TrafficPolicy,
+)
+from sidecar.config.loaded import Loaded
+
+Document = Callable[..., Loaded]
+Vectors = Callable[[str], dict[str, Any]]
+
+
+def rule(**blocks: Any) -> dict[str, Any]:
+    return {"host": "a.example", "trafficPolicy": blocks}
+
+
+def policy(loaded: Loaded) -> TrafficPolicy:
+    (found,) = loaded.documents
+    assert isinstance(found, DestinationRule)
+    return found.spec.traffic_policy
+
+
+@pytest.mark.parametrize(
+    ("table", "block", "number"),
+    [
+        ("outlier_validation", "outlierDetection", 8),
+        ("connection_pool_validation", "connectionPool", 18),
+    ],
+)
+def test_istios_blocks_are_judged_as_istio_judges_them(
+    table: str, block: str, number: int, vectors: Vectors, document: Document
+) -> None:
+    cases = vectors("destination_rule.json")[table]
+    for case in cases:
+        loaded = document("DestinationRule", rule(**{block: case[block]}))
+        assert bool(loaded.errors) != case["valid"], (case, loaded.problems)
+        if case.get("warning"):
+            assert [problem.code for problem in loaded.problems] == ["SC0303"]
+    assert len(cases) == number
+
+
+def test_an_empty_outlier_detection_has_istios_defaults(document: Document) -> None:
+    assert policy(document("DestinationRule", rule(outlierDetection={}))) == TrafficPolicy(
+        outlier_detection=OutlierDetection(5, 0, False, 5, 10.0, 30.0, 10, 0)
+    )
+
+
+def test_every_field_of_an_outlier_detection_comes_out(document: Document) -> None:
+    written = {
+        "consecutive5xxErrors": 1,
+        "consecutiveGatewayErrors": 2,
+        "splitExternalLocalOriginErrors": True,
+        "consecutiveLocalOriginFailures": 3,
+        "interval": "1s",
+        "baseEjectionTime": "2m",
+        "maxEjectionPercent": 60,
+        "minHealthPercent": 70,
+    }
+    found = policy(document("DestinationRule", rule(outlierDetection=written)))
+    assert found.outlier_detection == OutlierDetection(1, 2, True, 3, 1.0, 120.0, 60, 70)
+
+
+def test_every_field_of_a_pool_that_acts_comes_out(document: Document) -> None:
+    written = {
+        "tcp": {
+            "maxConnections": 1,
+            "connectTimeout": "2s",
+            "maxConnectionDuration": "1h",
+            "idleTimeout": "0s",
+        },
+        "http": {
+            "http1MaxPendingRequests": 3,
+            "http2MaxRequests": 4,
+            "maxRequestsPerConnection": 5,
+            "idleTimeout": "6s",
+            "h2UpgradePolicy": "DO_NOT_UPGRADE",
+        },
+    }
+    loaded = document("DestinationRule", rule(connectionPool=written))
+    assert loaded.problems == ()
+    assert policy(loaded).connection_pool == ConnectionPool(
+        TcpPool(1, 2.0, 3600.0, 0.0), HttpPool(3, 4, 5, 6.0, H2UpgradePolicy.DO_NOT_UPGRADE)
+    )
+
+
+def test_a_written_zero_is_not_written(document: Document) -> None:
+    blocks = {
+        "connectionPool": {"tcp": {"maxConnections": 0}, "http": {"http1MaxPendingRequests": 0}},
+        "outlierDetection": {"maxEjectionPercent": 0, "consecutive5xxErrors": 0},
+    }
+    found = policy(document("DestinationRule", rule(**blocks)))
+    assert found.connection_pool == ConnectionPool()
+    assert found.outlier_detection == OutlierDetection(consecutive_5xx_errors=0)
+
+
+@pytest.mark.parametrize(
+    ("pool", "fields"),
+    [
+        ({"tcp": {"tcpKeepalive": {"probes": 3, "time": "1m"}}}, ["tcpKeepalive"]),
+        ({"http": {"maxRetries": 3}}, ["maxRetries"]),
+        ({"http": {"maxConcurrentStreams": 3}}, ["maxConcurrentStreams"]),
+        ({"http": {"http2KeepAlive": {"interval": "1s", "timeout": "1s"}}}, ["http2KeepAlive"]),
+        ({"http": {"useClientProtocol": True}}, ["useClientProtocol"]),
+        ({"http": {"h2UpgradePolicy": "UPGRADE"}}, ["h2UpgradePolicy: UPGRADE"]),
+    ],
+)
+def test_what_has_no_effect_yet_draws_a_warning(
+    pool: dict[str, Any], fields: list[str], document: Document
+) -> None:
+    loaded = document("DestinationRule", rule(connectionPool=pool))
+    assert [problem.code for problem in loaded.problems] == ["SC0303"] * len(fields)
+    assert all(
+        field in problem.message for field, problem in zip(fields, loaded.problems, strict=True)
+    )
+    assert len(loaded.documents) == 1
+
+
+def test_an_upgrade_and_the_callers_protocol_contradict_each_other(document: Document) -> None:
+    http = {"h2UpgradePolicy": "UPGRADE", "useClientProtocol": True}
+    loaded = document("DestinationRule", rule(connectionPool={"http": http}))
+    assert [problem.code for problem in loaded.errors] == ["SC0602"]
+
+
+def test_local_failures_need_the_split(document: Document) -> None:
+    block = {"consecutiveLocalOriginFailures": 3, "splitExternalLocalOriginErrors": False}
+    loaded = document("DestinationRule", rule(outlierDetection=block))
+    assert [problem.code for problem in loaded.problems] == ["SC0601"]
