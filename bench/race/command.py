@@ -85,13 +85,10 @@ def _as_data(race: Race, tables: dict[str, list[summary.Row]]) -> dict[str, obje
 
 
 def _as_text(race: Race, tables: dict[str, list[summary.Row]]) -> str:
-    parts = [_conditions(race)]
-    for name, table in tables.items():
-        parts.append(f"## {MODES[name].title}\n\n{summary.markdown(table)}")
-        idle = summary.unsaturated(table)
-        if MODES[name].way != "rate" and idle:
-            parts.append(f"The load did not use up the CPU of: {', '.join(idle)}.")
-    return "\n\n".join(parts)
+    parts = [
+        f"## {MODES[name].title}\n\n{summary.markdown(table)}" for name, table in tables.items()
+    ]
+    return "\n\n".join([_conditions(race), *parts])
 
 
 def _conditions(race: Race) -> str:

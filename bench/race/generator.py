@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import select
 import socket
 import ssl
@@ -23,11 +24,13 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from time import perf_counter, process_time
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from race import measure, payload
 
 Way = Literal["saturate", "rate", "connect"]
+Reading: TypeAlias = tuple[float, float, float, float]
+"""Seconds: the clock, the proxy's CPU time, its CPUs' busy time, the load's CPU time."""
 
 MOST_ERRORS = 200
 _READ = select.EPOLLIN | select.EPOLLRDHUP
@@ -55,7 +58,10 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Yield:
-    """What came of it, in the window after the warm-up: seconds, counts, microseconds."""
+    """What came of it, in the window after the warm-up: seconds, counts, microseconds.
+
+    `cpu_share` is the proxy's share of its CPU, `others_share` what others took of it.
+    """
 
     seconds: float
     requests: int
@@ -66,6 +72,7 @@ class Yield:
     p99_us: float
     cpu_us: float
     cpu_share: float
+    others_share: float
     rss_bytes: int
     load_cpu_us: float
     cipher: str
@@ -105,8 +112,10 @@ class Load:
         self._until(begin[0] + self.order.seconds, pace)
         return self._harvest(begin, self._reading(pids), measure.rss_bytes(pids))
 
-    def _reading(self, pids: list[int]) -> tuple[float, float, float]:
-        return perf_counter(), measure.cpu_seconds(pids), process_time()
+    def _reading(self, pids: list[int]) -> Reading:
+        cpus = os.sched_getaffinity(pids[0]) if pids else ()
+        busy = measure.busy_seconds(cpus)
+        return perf_counter(), measure.cpu_seconds(pids), busy, process_time()
 
     def _until(self, end: float, pace: Pace | None) -> None:
         poll, steps = self.epoll.poll, self.steps
@@ -122,11 +131,13 @@ class Load:
 
     def _harvest(
         self,
-        begin: tuple[float, float, float],
-        end: tuple[float, float, float],
+        begin: Reading,
+        end: Reading,
         rss_bytes: int,
     ) -> Yield:
-        wall, cpu, load_cpu = (after - before for before, after in zip(begin, end, strict=True))
+        wall, cpu, busy, load_cpu = (
+            after - before for before, after in zip(begin, end, strict=True)
+        )
         ordered = sorted(self.latencies)
         count = len(ordered)
         return Yield(
@@ -139,6 +150,7 @@ class Load:
             p99_us=_quantile(ordered, 0.99) * 1e6,
             cpu_us=cpu / max(1, count) * 1e6,
             cpu_share=cpu / wall,
+            others_share=max(0.0, busy - cpu) / wall,
             rss_bytes=rss_bytes,
             load_cpu_us=load_cpu / max(1, count) * 1e6,
             cipher=self.cipher,

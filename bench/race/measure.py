@@ -7,10 +7,12 @@ count as nothing.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 _PROC = Path("/proc")
+_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def tree(pid: int) -> list[int]:
@@ -48,6 +50,18 @@ def _tasks(pid: int) -> list[Path]:
 def _thread_ns(task: Path) -> int:
     fields = _text(task / "schedstat").split()
     return int(fields[0]) if fields else 0
+
+
+def busy_seconds(cpus: Iterable[int]) -> float:
+    """Return for how long *cpus* have been busy with whatever, in seconds, to a tick (10 ms)."""
+    wanted = {f"cpu{number}" for number in cpus}
+    lines = (line.split() for line in _text(_PROC / "stat").splitlines())
+    return sum(_busy_ticks(fields) for fields in lines if fields[0] in wanted) / _TICKS
+
+
+def _busy_ticks(fields: list[str]) -> int:
+    user, nice, system, _idle, _iowait, *interrupts = (int(field) for field in fields[1:9])
+    return user + nice + system + sum(interrupts)
 
 
 def rss_bytes(pids: Iterable[int]) -> int:

@@ -18,7 +18,7 @@ REFERENCES = ("envoy-mcp", "nginx-lua")
 Rounds = Mapping[int, Yield]
 """What came of one peer, by the number of the round."""
 
-_SATURATED = 0.9
+_DISTURBED = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,7 @@ class Row:
     p99_us: float
     rss_mb: float
     cpu_share: float
+    others_share: float
     load_cpu_us: float
     refused: int
     errors: int
@@ -62,6 +63,7 @@ def _row(peer: str, rounds: Rounds, outcomes: Mapping[str, Rounds]) -> Row:
         p99_us=middle(lambda one: one.p99_us),
         rss_mb=middle(lambda one: one.rss_bytes / 1e6),
         cpu_share=middle(lambda one: one.cpu_share),
+        others_share=middle(lambda one: one.others_share),
         load_cpu_us=middle(lambda one: one.load_cpu_us),
         refused=sum(one.refused for one in each),
         errors=sum(one.errors for one in each),
@@ -81,7 +83,7 @@ def _ratios(rounds: Rounds, outcomes: Mapping[str, Rounds]) -> dict[str, float]:
 
 
 def markdown(table: Sequence[Row]) -> str:
-    """Return *table* in Markdown, with a note on what makes a row doubtful."""
+    """Return *table* in Markdown, and below it what makes a row doubtful."""
     references = [name for name in REFERENCES if any(name in row.ratios for row in table)]
     heads = ["", "CPU us/request", "min..max", "requests/s", "p50 us", "p99 us", "RSS MB"]
     heads += ["CPU share", *(f"x {name}" for name in references)]
@@ -105,17 +107,17 @@ def _cells(row: Row, references: Sequence[str]) -> list[str]:
 
 
 def _doubts(table: Sequence[Row]) -> list[str]:
-    doubts = [
-        f"{row.peer}: {row.refused} refused, {row.errors} errors, {row.unsent} not sent in time"
-        for row in table
-        if row.refused or row.errors or row.unsent
-    ]
-    return ["", *doubts] if doubts else []
+    doubts = [f"{row.peer}: {doubt}." for row in table if (doubt := _doubt(row))]
+    return ["", *(f"- {doubt}" for doubt in doubts)] if doubts else []
 
 
-def unsaturated(table: Sequence[Row]) -> list[str]:
-    """Return the peers whose CPU was not used up: their requests/s say less than they can."""
-    return [row.peer for row in table if row.cpu_share < _SATURATED]
+def _doubt(row: Row) -> str:
+    parts = []
+    if row.refused or row.errors or row.unsent:
+        parts.append(f"{row.refused} refused, {row.errors} errors, {row.unsent} not sent in time")
+    if row.others_share > _DISTURBED:
+        parts.append(f"other processes took {row.others_share:.0%} of its CPU, compare with care")
+    return "; ".join(parts)
 
 
 def as_data(table: Sequence[Row]) -> list[dict[str, object]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -43,6 +44,16 @@ def test_the_child_is_counted_with_its_parent(family: int) -> None:
     both = measure.cpu_seconds([parent, child])
     assert both > measure.cpu_seconds([parent]) > 0
     assert measure.rss_bytes([parent, child]) > measure.rss_bytes([parent]) > 1 << 20
+
+
+def test_a_cpu_is_busy_while_this_process_works_on_it() -> None:
+    cpus = sorted(os.sched_getaffinity(0))
+    before = measure.busy_seconds(cpus)
+    begin = time.process_time()
+    while time.process_time() - begin < 0.1:
+        pass
+    assert measure.busy_seconds(cpus) > before
+    assert measure.busy_seconds([]) == 0
 
 
 def test_a_process_that_is_gone_counts_as_nothing() -> None:

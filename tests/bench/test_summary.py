@@ -19,6 +19,7 @@ def _yield(cpu_us: float, **changed: float | str) -> Yield:
         "p99_us": 900.0,
         "cpu_us": cpu_us,
         "cpu_share": 0.99,
+        "others_share": 0.0,
         "rss_bytes": 50_000_000,
         "load_cpu_us": 11.0,
         "cipher": "",
@@ -69,12 +70,13 @@ def test_a_table_has_a_column_for_each_reference_that_took_part() -> None:
 def test_a_doubtful_row_is_named_below_the_table() -> None:
     table = summary.rows({"ours": {0: _yield(20.0, refused=3)}, "sound": _rounds(1.0)})
     last = summary.markdown(table).splitlines()[-1]
-    assert last == "ours: 3 refused, 0 errors, 0 not sent in time"
+    assert last == "- ours: 3 refused, 0 errors, 0 not sent in time."
 
 
-def test_a_cpu_that_was_not_used_up_is_noticed() -> None:
-    table = summary.rows({"idle": {0: _yield(20.0, cpu_share=0.5)}, "busy": _rounds(1.0)})
-    assert summary.unsaturated(table) == ["idle"]
+def test_a_cpu_that_others_used_as_well_is_said() -> None:
+    table = summary.rows({"ours": {0: _yield(20.0, others_share=0.25)}, "alone": _rounds(1.0)})
+    doubts = summary.markdown(table).splitlines()[4:]
+    assert doubts == ["", "- ours: other processes took 25% of its CPU, compare with care."]
 
 
 def test_a_table_can_be_written_as_json() -> None:
