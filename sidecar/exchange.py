@@ -140,9 +140,8 @@ async def _forward(
 
 
 def _refuse(refusal: Refusal, down: Downstream, record: Record) -> None:
-    """Tell the caller no. Once a reply has begun, only breaking it off tells the truth."""
+    """Tell the caller no, unless its stream has passed whole with the no inside it."""
     if record.status:
-        down.abort()
         return
     record.status = refusal.status
     down.write(refusal_reply(refusal, record, close=down.close_after or down.draining))
