@@ -256,16 +256,17 @@ def _note_later(kind: LaterKind, table: MapNode, notes: Notes) -> None:
 def _restricts(table: MapNode) -> str:
     """Return what a VirtualService keeps from callers, or nothing."""
     spec = table.get("spec")
-    http = spec.get("http") if isinstance(spec, MapNode) else None
-    routes = (
-        [one for one in http.items if isinstance(one, MapNode)]
-        if isinstance(http, ListNode)
-        else []
-    )
+    http = spec.get("http") if isinstance(spec, MapNode) else spec
+    if isinstance(spec, MapNode) and http is None:
+        return ""
+    items = http.items if isinstance(http, ListNode) else ()
+    routes = [one for one in items if isinstance(one, MapNode)]
+    if not items or len(routes) < len(items):
+        return "What it says cannot be read, and might keep something from callers."
     for route in routes:
         for name in _RESTRICTING:
             if route.get(name) is not None:
                 return f"Its `{name}` would not happen, and calls would go through."
-    if routes and all(route.get("match") is not None for route in routes):
+    if all(route.get("match") is not None for route in routes):
         return "Calls that none of its routes match would go through."
     return ""

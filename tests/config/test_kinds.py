@@ -106,6 +106,25 @@ def test_routes_draw_a_warning_and_an_error_where_they_keep_something_out(
 
 
 @pytest.mark.parametrize(
+    ("spec", "error"),
+    [
+        ({"tcp": []}, False),
+        ({}, False),
+        ({"http": []}, True),
+        ({"http": {}}, True),
+        ({"http": ["x"]}, True),
+        ([], True),
+        (None, True),
+    ],
+)
+def test_routes_that_cannot_be_read_are_taken_for_ones_that_keep_something_out(
+    spec: object, error: bool, document: Document
+) -> None:
+    loaded = document("VirtualService", spec, "networking.istio.io/v1")
+    assert codes(loaded) == (["SC0304"] if error else ["SC0303"])
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("{apiVersion: sidecar/v1, kind: Sidecar}", True),

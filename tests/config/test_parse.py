@@ -141,6 +141,10 @@ def test_what_could_mislead_is_refused(text: str, code: str) -> None:
     assert codes(text) == [code]
 
 
+def test_of_many_characters_that_cannot_be_seen_the_first_are_told() -> None:
+    assert codes("a: " + "\u200b" * 1000) == ["SC0108"] * 10
+
+
 def test_what_could_mislead_may_be_written_as_an_escape() -> None:
     assert values(only('a: "x\\u202ey"\nb: "*x"\nc: "yes"\nd: "010"\n')) == {
         "a": "x\u202ey",

@@ -123,6 +123,15 @@ def test_a_long_line_is_cut_around_what_is_marked() -> None:
     assert shown[3].count("…") == 2
 
 
+def test_a_long_line_of_wide_characters_is_cut_by_columns() -> None:
+    line = "漢" * 200 + "HERE" + "漢" * 200
+    problem = Problem(Level.ERROR, "SC0204", "x", Where("f", 1, 201), 4)
+    shown = render([problem], {"f": (line,)}).splitlines()
+    before = shown[3][: shown[3].index("HERE")]
+    assert columns(before) == shown[4].index("^")
+    assert columns(shown[3]) <= 100
+
+
 def test_long_texts_are_wrapped_and_indented() -> None:
     problem = Problem(Level.ERROR, "SC0204", "m" + " word" * 40, Where("f"), why="because " * 30)
     shown = render([problem], {}).splitlines()
