@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
 
 import pytest
 from support.daemon import free_port
 from support.e2e import Daemon, Mesh, client_context
 from support.mint import WRONG
-from support.wire import Recorder, request, rpc
+from support.wire import Heard, Recorder, reply, request, rpc
 
 POLICY = """\
 apiVersion: security.istio.io/v1
@@ -194,6 +195,25 @@ def test_tls_is_never_passed_through_where_mtls_is_off(daemon: Daemon, server: R
     with daemon.dial("DISABLE") as sock, pytest.raises((ssl.SSLError, ConnectionError)):
         context.wrap_socket(sock, server_hostname="127.0.0.1")
     assert server.accepted == before
+
+
+def test_a_caller_that_closes_its_half_still_gets_its_answer(
+    daemon: Daemon, server: Recorder
+) -> None:
+    closed = threading.Event()
+
+    def late(_: Heard) -> bytes:
+        closed.wait(10)
+        return reply()
+
+    server.answers["/open"] = late
+    with daemon.plain("DISABLE") as caller:
+        caller.send(request("GET", "/open"))
+        caller.sock.shutdown(socket.SHUT_WR)
+        closed.set()
+        assert caller.reply().status == 200
+        assert caller.ended()
+    server.answers.clear()
 
 
 # -- what a handshake settles

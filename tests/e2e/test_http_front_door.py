@@ -317,12 +317,6 @@ def test_a_server_that_closed_an_idle_connection_costs_no_call(
     assert alice.ask("POST", "/mcp", CALL).status == 200
 
 
-def test_a_caller_that_has_said_all_still_gets_its_answer(daemon: Daemon) -> None:
-    with daemon.caller("agent/alice") as caller:
-        caller.send(request("POST", "/mcp", CALL, [*JSON, ("connection", "close")]))
-        assert caller.reply().status == 200
-
-
 # -- what the server is sent
 
 

@@ -273,6 +273,11 @@ class Caller(Wire):
         self.send(request(method, path, body, headers))
         return self.reply(method)
 
+    def ask_or_end(self, method: str, path: str, body: bytes = b"") -> Reply | None:
+        """Send one request; return its reply, None if the connection ends before it."""
+        self.send(request(method, path, body))
+        return self.reply_or_end(method)
+
     def reply(self, method: str = "GET") -> Reply:
         """Return the next reply; fail if there is none."""
         found = self.reply_or_end(method)
