@@ -88,7 +88,7 @@ def _excerpt(
     yield bar
     yield pen.draw(_BLUE, f"{where.line:>{gutter}} |") + f" {shown}"
     label = visible(problem.label)
-    below = bool(label) and start + length + 1 + len(label) > room
+    below = bool(label) and start + length + 1 + columns(label) > room
     carets = "^" * length + (f" {label}" if label and not below else "")
     yield f"{bar} {' ' * start}" + pen.draw(_COLORS[problem.level], carets)
     if below:

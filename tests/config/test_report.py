@@ -132,6 +132,14 @@ def test_a_long_line_of_wide_characters_is_cut_by_columns() -> None:
     assert columns(shown[3]) <= 100
 
 
+def test_a_label_that_does_not_fit_stands_below() -> None:
+    problem = Problem(Level.ERROR, "SC0204", "x", Where("f", 1, 1), 4, label="漢" * 30)
+    shown = render([problem], {"f": ("HERE",)}, width=60).splitlines()
+    assert shown[4] == "  | ^^^^"
+    assert shown[5].startswith("  | 漢")
+    assert columns(shown[5]) <= 60
+
+
 def test_long_texts_are_wrapped_and_indented() -> None:
     problem = Problem(Level.ERROR, "SC0204", "m" + " word" * 40, Where("f"), why="because " * 30)
     shown = render([problem], {}).splitlines()
