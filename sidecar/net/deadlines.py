@@ -53,9 +53,9 @@ class Deadlines:
             self._timer.cancel()
 
     def _sweep(self) -> None:
+        self.start()  # first: a bug in one must not stop the clock for all
         now = self.now()
         late = [timed for timed in self._timed if timed.deadline <= now]
         for timed in late:
             timed.deadline = NEVER
             timed.expire()
-        self.start()
