@@ -100,7 +100,7 @@ class Notes:
     ) -> None:
         """Note an error at *spot*."""
         self.add(
-            Problem(Level.ERROR, code, message, spot.at, spot.width, label, why=why, help=help)
+            Problem(Level.ERROR, code, message, spot.at, spot.width, label, _clause(why), help)
         )
 
     def warning(
@@ -108,7 +108,7 @@ class Notes:
     ) -> None:
         """Note a warning at *spot*."""
         self.add(
-            Problem(Level.WARNING, code, message, spot.at, spot.width, label, why=why, help=help)
+            Problem(Level.WARNING, code, message, spot.at, spot.width, label, _clause(why), help)
         )
 
     def add(self, problem: Problem) -> None:
@@ -126,6 +126,12 @@ class Notes:
     def problems(self) -> tuple[Problem, ...]:
         """Everything noted so far, in the order it was found."""
         return tuple(self._problems)
+
+
+def _clause(sentence: str) -> str:
+    """Return a sentence, such as a table's, as problems are worded: lower case, no full stop."""
+    lowered = sentence[:1].lower() if sentence[1:2].islower() or sentence[1:2] == " " else ""
+    return (lowered + sentence[1:] if lowered else sentence).rstrip(".")
 
 
 def tally(problems: Iterable[Problem], dropped: int = 0) -> str:

@@ -74,3 +74,19 @@ def test_a_config_error_says_how_many() -> None:
     error = ConfigError(some(2, 1))
     assert str(error) == "2 errors, 1 warning."
     assert len(error.problems) == 3
+
+
+@pytest.mark.parametrize(
+    ("why", "worded"),
+    [
+        ("Tokens are not verified.", "tokens are not verified"),
+        ("A call would pass.", "a call would pass"),
+        ("HTTP is carried.", "HTTP is carried"),
+        ("`x` begins with it", "`x` begins with it"),
+        ("", ""),
+    ],
+)
+def test_why_is_worded_as_a_clause(why: str, worded: str) -> None:
+    notes = Notes()
+    notes.error("SC0304", "x", SPOT, why=why)
+    assert notes.problems[0].why == worded
