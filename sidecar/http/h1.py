@@ -85,6 +85,24 @@ class RequestReader:
         head.expects = False
         return True
 
+    def take(self, data: bytes) -> Request | None:
+        """Take what came from the caller; return the next whole request, if there is one.
+
+        Most often *data* is exactly one request, which is cut here and kept nowhere.
+        """
+        if not self._have and self._head is None and not self.broken:
+            end = data.find(b"\r\n\r\n") + 4
+            if 3 < end <= self._bounds.head:
+                try:
+                    head = read_request(data[:end], self._table, self._bounds.fields)
+                except ProtocolError as fault:
+                    self.broken = True
+                    return Request(None, fault=fault)
+                if 0 <= head.length <= self._bounds.body and len(data) == end + head.length:
+                    return Request(head, data[end:])
+        self.feed(data)
+        return self.next()
+
     def feed(self, data: bytes) -> None:
         """Take what came from the caller."""
         self._parts.append(data)

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import h11
-
 from ..errors import ProtocolError
+from .judge import RequestLine, StatusLine, reply_by_h11, request_by_h11
 from .lines import (
+    BAD_HOST,
     CODING,
     CONNECTION,
     ENCODING,
@@ -31,49 +31,18 @@ from .lines import (
     TYPE,
     Field,
     LineTable,
-    field_of,
     judge_line,
 )
 
 CHUNKED: Final = -1
 UNTIL_CLOSE: Final = -2
 
-# h11 takes these; a proxy must not: control characters, a bare CR or LF, obs-fold.
-_SCREEN: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n|\r\n[ \t]")
-_HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]+)(/[^#]*)?", re.IGNORECASE)
-_METHOD: Final = re.compile(rb"[A-Z]{1,32}")
 _FORWARDED: Final = (PASS, TYPE, ENCODING)
 # Listing one of these as hop-by-hop would change what the message is.
 _NEVER_LISTED: Final = frozenset(
     {b"host", b"content-length", b"transfer-encoding", b"content-type", b"authorization"}
 )
-
-
-@dataclass(frozen=True, slots=True)
-class RequestLine:
-    """`method target` of a request line; `path` and `query` are the target's, as text."""
-
-    method: str
-    target: bytes
-    path: str
-    query: str
-    http10: bool = False
-
-    @classmethod
-    def of(cls, method: str, target: bytes, *, http10: bool = False) -> RequestLine:
-        """Return the line of *method* and *target*, which h11 has found to be visible ASCII."""
-        path, _, query = target.decode("ascii").partition("?")
-        return cls(method, target, path, query, http10)
-
-
-@dataclass(frozen=True, slots=True)
-class StatusLine:
-    """A status line; `wire` is how we write it."""
-
-    status: int
-    wire: bytes
-    http10: bool = False
 
 
 @dataclass(slots=True)
@@ -119,17 +88,13 @@ def read_request(head: bytes, table: LineTable, max_fields: int) -> RequestHead:
     start = table.starts.get(lines[0])
     if type(start) is not RequestLine or len(lines) - 3 > max_fields:
         return _learn_request(head, lines, table, max_fields)
-    fields: list[Field] = []
-    for line in lines[1:-2]:
-        field = known.get(line)
-        if field is None:
-            field = judge_line(line, request=True)
-            if field is None or field.name in KEPT:
-                return _learn_request(head, lines, table, max_fields)
-        if field.kind >= RARE:
-            return judge_request(head, max_fields)
-        fields.append(field)
-    return _request(start, fields)
+    fields = _remembered(lines, known, request=True)
+    if fields is None:
+        return _learn_request(head, lines, table, max_fields)
+    try:
+        return _request(start, fields)
+    except _Rare:
+        return judge_request(head, max_fields)
 
 
 def read_reply(head: bytes, table: LineTable, max_fields: int) -> ReplyHead:
@@ -139,29 +104,44 @@ def read_reply(head: bytes, table: LineTable, max_fields: int) -> ReplyHead:
     start = table.starts.get(lines[0])
     if type(start) is not StatusLine or len(lines) - 3 > max_fields:
         return _learn_reply(head, lines, table, max_fields)
+    fields = _remembered(lines, known, request=False)
+    if fields is None:
+        return _learn_reply(head, lines, table, max_fields)
+    try:
+        return _reply(start, fields)
+    except _Rare:
+        return judge_reply(head, max_fields)
+
+
+class _Rare(Exception):
+    """A field that stands in few heads: the whole head goes to h11."""
+
+
+def _remembered(
+    lines: list[bytes], known: dict[bytes, Field], *, request: bool
+) -> list[Field] | None:
+    """Return the fields of a head's *lines*, or None if h11 must see one of them first."""
     fields: list[Field] = []
     for line in lines[1:-2]:
         field = known.get(line)
         if field is None:
-            field = judge_line(line, request=False)
-            if field is None or field.name in KEPT:
-                return _learn_reply(head, lines, table, max_fields)
-        if field.kind >= RARE:
-            return judge_reply(head, max_fields)
+            field = judge_line(line, request=request)
+            if field is None or field[1] in KEPT:
+                return None
         fields.append(field)
-    return _reply(start, fields)
+    return fields
 
 
 def judge_request(head: bytes, max_fields: int) -> RequestHead:
     """Return the head in *head*, judged by our screen and by h11 as a whole."""
-    start, fields = _h11_request(head, max_fields)
-    return _request(start, fields)
+    start, fields = request_by_h11(head, max_fields)
+    return _request(start, fields, judged=True)
 
 
 def judge_reply(head: bytes, max_fields: int) -> ReplyHead:
     """Return the reply head in *head*, judged by our screen and by h11 as a whole."""
-    start, fields = _h11_reply(head, max_fields)
-    return _reply(start, fields)
+    start, fields = reply_by_h11(head, max_fields)
+    return _reply(start, fields, judged=True)
 
 
 def framing(head: ReplyHead, method: str) -> int:
@@ -177,8 +157,8 @@ def framing(head: ReplyHead, method: str) -> int:
 def _learn_request(
     head: bytes, lines: list[bytes], table: LineTable, max_fields: int
 ) -> RequestHead:
-    start, fields = _h11_request(head, max_fields)
-    request = _request(start, fields)
+    start, fields = request_by_h11(head, max_fields)
+    request = _request(start, fields, judged=True)
     if not start.http10:
         table.keep_start(lines[0], start)
     _keep(lines, fields, table)
@@ -186,8 +166,8 @@ def _learn_request(
 
 
 def _learn_reply(head: bytes, lines: list[bytes], table: LineTable, max_fields: int) -> ReplyHead:
-    start, fields = _h11_reply(head, max_fields)
-    reply = _reply(start, fields)
+    start, fields = reply_by_h11(head, max_fields)
+    reply = _reply(start, fields, judged=True)
     table.keep_start(lines[0], start)
     _keep(lines, fields, table)
     return reply
@@ -199,113 +179,70 @@ def _keep(lines: list[bytes], fields: list[Field], table: LineTable) -> None:
             table.keep_field(line, field)
 
 
-# -- h11, and what we ask beyond it -----------------------------------------------------
-
-
-def _screen(head: bytes, max_fields: int) -> None:
-    fault = _SCREEN.search(head)
-    if fault is not None:
-        raise ProtocolError(f"byte {fault.start()} of the head must not stand there")
-    if head.count(b"\r\n") - 2 > max_fields:
-        raise ProtocolError(f"more than {max_fields} header fields", 431)
-
-
-def _h11_request(head: bytes, max_fields: int) -> tuple[RequestLine, list[Field]]:
-    _screen(head, max_fields)
-    judge = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head) + 1)
-    try:
-        judge.receive_data(head)
-        event = judge.next_event()
-    except h11.RemoteProtocolError as error:
-        raise ProtocolError(str(error), error.error_status_hint) from None
-    if type(event) is not h11.Request:
-        raise ProtocolError("not one whole request head")
-    if event.http_version not in (b"1.1", b"1.0"):
-        raise ProtocolError("only HTTP/1.1 and HTTP/1.0 are spoken here", 505)
-    if not _METHOD.fullmatch(event.method):
-        raise ProtocolError("the method is not upper-case letters")
-    if event.method == b"CONNECT":
-        raise ProtocolError("`CONNECT` is not served here", 405)
-    start = RequestLine.of(
-        event.method.decode("ascii"), bytes(event.target), http10=event.http_version == b"1.0"
-    )
-    return start, _fields(head, event.headers.raw_items(), request=True)
-
-
-def _h11_reply(head: bytes, max_fields: int) -> tuple[StatusLine, list[Field]]:
-    _screen(head, max_fields)
-    judge = h11.Connection(h11.CLIENT, max_incomplete_event_size=len(head) + 1)
-    judge.send(h11.Request(method="GET", target="/", headers=[("host", "x")]))
-    judge.send(h11.EndOfMessage())
-    try:
-        judge.receive_data(head)
-        event = judge.next_event()
-    except h11.RemoteProtocolError as error:
-        raise ProtocolError(str(error), 502) from None
-    if not isinstance(event, h11.Response | h11.InformationalResponse):
-        raise ProtocolError("not one whole reply head", 502)
-    if event.http_version not in (b"1.1", b"1.0"):
-        raise ProtocolError("the reply is not HTTP/1", 502)
-    wire = b"HTTP/1.1 %d %b\r\n" % (event.status_code, bytes(event.reason))
-    start = StatusLine(event.status_code, wire, event.http_version == b"1.0")
-    return start, _fields(head, event.headers.raw_items(), request=False)
-
-
-def _fields(head: bytes, items: Sequence[tuple[bytes, bytes]], *, request: bool) -> list[Field]:
-    if len(items) != head.count(b"\r\n") - 2:
-        # h11 drops the second of two equal lengths; two are refused here.
-        raise ProtocolError("`Content-Length` stands twice", 400 if request else 502)
-    return [field_of(name, value, request=request) for name, value in items]
-
-
 # -- the meaning of a head: one place for both ways -------------------------------------
 
 
-def _request(start: RequestLine, fields: list[Field]) -> RequestHead:
+def _request(start: RequestLine, fields: list[Field], *, judged: bool = False) -> RequestHead:
+    """Return what *start* and *fields* mean; raise _Rare for what h11 has not *judged* whole."""
     host: bytes | None = None
-    length: int | None = None
+    length = -1
+    close = start.http10
+    content_type = content_encoding = b""
     forward: list[bytes] = []
-    head = RequestHead(
-        start.method, start.target, start.path, start.query, b"", fields, forward
-    )
-    head.http10 = head.close = start.http10
-    coded = listed = False
+    rare: list[Field] = []
     for field in fields:
-        kind = field.kind
+        kind, _, value, wire, _ = field
         if kind == PASS:
-            forward.append(field.wire)
+            forward.append(wire)
         elif kind == LENGTH:
-            if length is not None:
+            if length >= 0:
                 raise ProtocolError("`Content-Length` stands twice")
-            length = int(field.value)
+            length = int(value)
         elif kind == HOST:
             if host is not None:
                 raise ProtocolError("`Host` stands twice")
-            host = field.value
+            host = value
         elif kind == TYPE:
             # Said twice, it is whatever the server takes: neither is believed.
-            head.content_type = b"?" if head.content_type else field.value
-            forward.append(field.wire)
+            content_type = b"?" if content_type else value
+            forward.append(wire)
         elif kind == CONNECTION:
-            head.close |= field.value.lower() == b"close"
+            close = close or value.lower() == b"close"
         elif kind == ENCODING:
-            head.content_encoding += field.value.lower()
-            forward.append(field.wire)
-        elif kind == CODING:
-            coded = True
-        elif kind == EXPECT:
-            _expect(head, field)
-        elif kind == OPTIONS:
-            listed = True
-    _start_line(head, start, host)
-    if coded:
-        if length is not None or start.http10:
-            raise ProtocolError("`Transfer-Encoding` beside `Content-Length` or in HTTP/1.0")
-        length = CHUNKED
-    head.length = length or 0
-    if listed:
-        forward[:] = _unlisted(head, fields)
+            content_encoding += value.lower()
+            forward.append(wire)
+        elif kind >= RARE:
+            rare.append(field)
+    head = RequestHead(
+        start.method, start.target, start.path, start.query, host or b"", fields, forward
+    )
+    head.length = max(length, 0)
+    head.http10 = start.http10
+    head.close = close
+    head.content_type = content_type
+    head.content_encoding = content_encoding
+    if host is None or not start.origin:
+        _settle_target(head, start, host)
+    if rare:
+        if not judged:
+            raise _Rare
+        _rare(head, rare, has_length=length >= 0)
     return head
+
+
+def _rare(head: RequestHead, rare: list[Field], *, has_length: bool) -> None:
+    """Act on the fields that few requests have."""
+    for field in rare:
+        if field.kind == CODING:
+            if has_length or head.http10:
+                raise ProtocolError("`Transfer-Encoding` beside `Content-Length` or in HTTP/1.0")
+            head.length = CHUNKED
+        elif field.kind == EXPECT:
+            _expect(head, field)
+        elif field.kind == BAD_HOST:
+            raise ProtocolError("`Host` is not one host")
+    if any(field.kind == OPTIONS for field in rare):
+        _drop_listed(head)
 
 
 def _expect(head: RequestHead, field: Field) -> None:
@@ -314,67 +251,75 @@ def _expect(head: RequestHead, field: Field) -> None:
     head.expects = not head.http10
 
 
-def _start_line(head: RequestHead, start: RequestLine, host: bytes | None) -> None:
-    target = start.target
-    if host is None and start.http10:
-        host = b"localhost"
-    if host is None or not _HOST.fullmatch(host):
+def _settle_target(head: RequestHead, start: RequestLine, host: bytes | None) -> None:
+    """Settle what is not the common case: no Host, or a target that is no path."""
+    if any(field.kind == BAD_HOST for field in head.fields):
         raise ProtocolError("`Host` is not one host")
-    if target[:1] != b"/":
-        absolute = _ABSOLUTE.fullmatch(target)
-        if absolute is None or absolute[1].lower() != host.lower():
-            raise ProtocolError("the target is neither a path nor an URL of this `Host`")
-        target = absolute[2] or b"/"
-        line = RequestLine.of(start.method, target)
-        head.target, head.path, head.query = target, line.path, line.query
-    if b"#" in target:
+    if host is None:
+        if not start.http10:
+            raise ProtocolError("`Host` is missing")
+        head.host = host = b"localhost"
+    if start.origin:
+        return
+    if b"#" in start.target:
         raise ProtocolError("the target has a fragment")
-    head.host = host
+    absolute = _ABSOLUTE.fullmatch(start.target)
+    if absolute is None or absolute[1].lower() != host.lower():
+        raise ProtocolError("the target is neither a path nor an URL of this `Host`")
+    line = RequestLine.of(start.method, absolute[2] or b"/")
+    head.target, head.path, head.query = line.target, line.path, line.query
 
 
-def _unlisted(head: RequestHead | ReplyHead, fields: list[Field]) -> list[bytes]:
+def _drop_listed(head: RequestHead | ReplyHead) -> None:
     """Drop what `Connection` lists (RFC 9110 7.6.1)."""
     listed: set[bytes] = set()
-    for field in fields:
+    for field in head.fields:
         if field.kind == OPTIONS:
             listed.update(token.strip().lower() for token in field.value.split(b","))
     if listed & _NEVER_LISTED:
         raise ProtocolError("`Connection` lists a field that is not hop-by-hop")
     head.close |= b"close" in listed
-    return [f.wire for f in fields if f.kind in _FORWARDED and f.name not in listed]
+    head.forward[:] = [f.wire for f in head.fields if f.kind in _FORWARDED and f.name not in listed]
 
 
-def _reply(start: StatusLine, fields: list[Field]) -> ReplyHead:
-    length: int | None = None
+def _reply(start: StatusLine, fields: list[Field], *, judged: bool = False) -> ReplyHead:
+    """Return what *start* and *fields* mean; raise _Rare for what h11 has not *judged* whole."""
+    length = -1
     forward: list[bytes] = []
+    rare: list[Field] = []
     head = ReplyHead(start.status, start.wire, fields, forward, UNTIL_CLOSE, start.http10)
-    coded = listed = False
     for field in fields:
-        kind = field.kind
+        kind, _, value, wire, _ = field
         if kind == PASS:
-            forward.append(field.wire)
+            forward.append(wire)
         elif kind == TYPE:
-            head.content_type = b"?" if head.content_type else field.value
-            forward.append(field.wire)
+            head.content_type = b"?" if head.content_type else value
+            forward.append(wire)
         elif kind == LENGTH:
-            if length is not None:
+            if length >= 0:
                 raise ProtocolError("`Content-Length` stands twice", 502)
-            length = int(field.value)
+            length = head.length = int(value)
         elif kind == CONNECTION:
-            head.close |= field.value.lower() == b"close"
-        elif kind == CODING:
-            coded = True
-        elif kind == OPTIONS:
-            listed = True
+            head.close |= value.lower() == b"close"
         elif kind == ENCODING:
-            head.content_encoding += field.value.lower()
-            forward.append(field.wire)
-    if coded:
-        if length is not None or start.http10:
-            raise ProtocolError("`Transfer-Encoding` beside `Content-Length` or in HTTP/1.0", 502)
-        length = CHUNKED
-    if length is not None:
-        head.length = length
-    if listed:
-        forward[:] = _unlisted(head, fields)
+            head.content_encoding += value.lower()
+            forward.append(wire)
+        elif kind >= RARE:
+            rare.append(field)
+    if rare:
+        if not judged:
+            raise _Rare
+        _rare_reply(head, rare, has_length=length >= 0, http10=start.http10)
     return head
+
+
+def _rare_reply(head: ReplyHead, rare: list[Field], *, has_length: bool, http10: bool) -> None:
+    for field in rare:
+        if field.kind == CODING:
+            if has_length or http10:
+                raise ProtocolError(
+                    "`Transfer-Encoding` beside `Content-Length` or in HTTP/1.0", 502
+                )
+            head.length = CHUNKED
+    if any(field.kind == OPTIONS for field in rare):
+        _drop_listed(head)

@@ -23,6 +23,7 @@ RARE: Final = 7  # from here on h11 reads the whole head
 CODING: Final = 7  # Transfer-Encoding
 EXPECT: Final = 8
 OPTIONS: Final = 9  # Connection that lists fields
+BAD_HOST: Final = 10  # Host that is not one host
 
 # RFC 9110 7.6.1, and what older peers still send.
 _HOP_BY_HOP: Final = frozenset(
@@ -64,7 +65,6 @@ KEPT: Final = frozenset(
         b"allow",
         b"cache-control",
         b"connection",
-        b"content-length",
         b"content-type",
         b"keep-alive",
         b"mcp-method",
@@ -82,10 +82,12 @@ KEPT: Final = frozenset(
 
 _LINE: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*+([^\x00-\x08\x0a-\x1f\x7f]*+)")
 
+_HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+_MAX_DIGITS: Final = 15
 _ALONE: Final = (b"close", b"keep-alive")
 
 # What a remembered line costs beside its own bytes, roughly: key, field, slots.
-_ENTRY_BYTES: Final = 400
+_ENTRY_BYTES: Final = 320
 
 
 class Field(NamedTuple):
@@ -102,8 +104,14 @@ def field_of(name: bytes, value: bytes, *, request: bool) -> Field:
     """Return the field of a *name* and *value* that h11 or the line grammar accepted."""
     lower = name.lower()
     kind = (_REQUEST if request else _BOTH).get(lower, PASS)
-    if kind == OPTIONS and value.lower() in _ALONE:
-        kind = CONNECTION
+    if kind == OPTIONS:
+        if value.lower() in _ALONE:
+            kind = CONNECTION
+    elif kind == HOST:
+        # In a reply it means nothing, and passes.
+        kind = PASS if not request else HOST if _HOST.fullmatch(value) else BAD_HOST
+    elif kind == EXPECT and not request:
+        kind = PASS
     elif request and b"_" in lower:
         # An underscore twin (`x_request_id`) is read as the real one by CGI-like servers.
         kind = DROP
@@ -119,7 +127,10 @@ def judge_line(line: bytes, *, request: bool) -> Field | None:
     if match is None:
         return None
     name, value = match.groups()
-    return field_of(name, value.rstrip(b" \t"), request=request)
+    field = field_of(name, value.rstrip(b" \t"), request=request)
+    if field.kind == LENGTH and not (value.isdigit() and len(value) <= _MAX_DIGITS):
+        return None  # h11 says what it is; lengths are too many to be remembered
+    return field
 
 
 class LineTable:

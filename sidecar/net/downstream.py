@@ -111,10 +111,11 @@ class Downstream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.gone:
             return
-        self._reader.feed(data)
         if self.request is None:
-            self._cut()
-        elif self._reader.waiting > self.door.bounds.head:
+            self._look(self._reader.take(data))
+            return
+        self._reader.feed(data)
+        if self._reader.waiting > self.door.bounds.head:
             # A caller that sends ahead waits until its turn.
             self._transport.pause_reading()
 
@@ -144,14 +145,14 @@ class Downstream(asyncio.Protocol):
         self.door.deadlines.remove(self)
         self.wake.throw(CallerGone("the caller has left"))
 
-    def _cut(self) -> None:
-        """Take one whole request off what has come, if there is one."""
-        reader = self._reader
-        request = self.request = reader.next()
+    def _look(self, request: Request | None) -> None:
+        """Have *request* served; without one, wait for the rest within the limits of time."""
         if request is not None:
+            self.request = request
             self.deadline = NEVER
             self.wake()
             return
+        reader = self._reader
         if reader.wants_continue():
             self._transport.write(CONTINUE)
         times = self.door.times
@@ -211,7 +212,7 @@ class Downstream(asyncio.Protocol):
         self._await_request()
         if self._reader.waiting:
             self._transport.resume_reading()
-            self._cut()
+            self._look(self._reader.next())
         return True
 
     # -- what the flow asks

@@ -21,14 +21,15 @@ _MAX_WAITING: Final = 10_000
 class Journal:
     """Takes records; `take` gives the lines that wait."""
 
-    __slots__ = ("_lines", "_second", "_stamp", "_wall", "metrics", "writes")
+    __slots__ = ("_lines", "_moment", "_now_ms", "_second", "_stamp", "_wall", "metrics", "writes")
 
     def __init__(self, metrics: Metrics, wall: Callable[[], float], *, writes: bool) -> None:
         self.metrics = metrics
         self.writes = writes  # whether access lines are wanted
         self._wall = wall
         self._lines: list[bytes] = []
-        self._second = -1
+        self._now_ms = self._second = -1
+        self._moment = ""
         self._stamp = ""
 
     def write(self, record: Record, ended: float) -> None:
@@ -59,9 +60,13 @@ class Journal:
 
     def _now(self) -> str:
         """Return the wall-clock time as RFC 3339 in UTC with milliseconds."""
-        now = self._wall()
-        second = int(now)
-        if second != self._second:
-            self._second = second
-            self._stamp = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-        return f"{self._stamp}.{int((now - second) * 1000):03d}Z"
+        # Lines of one millisecond share their stamp.
+        now = int(self._wall() * 1000)
+        if now != self._now_ms:
+            self._now_ms = now
+            second, ms = divmod(now, 1000)
+            if second != self._second:
+                self._second = second
+                self._moment = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+            self._stamp = f"{self._moment}.{ms:03d}Z"
+        return self._stamp

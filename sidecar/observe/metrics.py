@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
+from http import HTTPStatus
 from itertools import accumulate
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import (
@@ -23,7 +24,6 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from ..mcp.methods import METHODS, NOTIFICATIONS
-from ..policy.verdict import Refusal
 from .record import Record
 
 # Seconds. Ours: 100 us to 100 ms. The server's: OpenTelemetry's buckets for MCP.
@@ -31,6 +31,10 @@ _OVERHEAD: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 
 _DURATION: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 _OTHER: Final = "_other"
 
+# Statuses that are counted one by one; others count with their hundred.
+_STATUSES: Final = frozenset(HTTPStatus) - {100, 101, 102, 103}
+
+_Key = TypeVar("_Key")
 Stat: TypeAlias = tuple[str, float]  # Envoy's dotted name, value
 
 
@@ -48,9 +52,31 @@ class _Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
 
+    @classmethod
+    def total(cls, bounds: tuple[float, ...], parts: Iterable[_Histogram]) -> _Histogram:
+        """Return the sum of histograms that have the same *bounds*."""
+        whole = cls(bounds)
+        for part in parts:
+            whole.sum += part.sum
+            whole.counts = [a + b for a, b in zip(whole.counts, part.counts, strict=True)]
+        return whole
+
     def buckets(self) -> list[tuple[str, float]]:
         names = [str(bound) for bound in self.bounds] + ["+Inf"]
         return list(zip(names, accumulate(self.counts), strict=True))
+
+
+class _Series:
+    """What is counted of exchanges that have their labels and their status in common."""
+
+    __slots__ = ("count", "duration", "labels", "overhead", "status")
+
+    def __init__(self, labels: tuple[str, str, str, str], status: int) -> None:
+        self.labels = labels  # method, tool, verdict, reason
+        self.status = status
+        self.count = 0
+        self.overhead = _Histogram(_OVERHEAD)
+        self.duration = _Histogram(_DURATION)
 
 
 class Metrics(Collector):
@@ -66,10 +92,7 @@ class Metrics(Collector):
         self._max_tools = max_tools
         self._gauges = gauges
         self._tools: set[str] = set()
-        self._requests: dict[tuple[str, str, str, str], int] = {}
-        self._statuses: dict[int, int] = {}
-        self._durations: dict[str, _Histogram] = {}
-        self._overhead = _Histogram(_OVERHEAD)
+        self._series: dict[tuple[str, str, str, str, int], _Series] = {}
         self.faults = 0  # bugs that met the rescue
         self.lost_lines = 0  # access lines that could not be written
         self.handshakes = 0
@@ -79,47 +102,51 @@ class Metrics(Collector):
 
     def count(self, record: Record, ended: float) -> None:
         """Count one exchange that *ended* (seconds on the loop's clock)."""
-        method, tool = self._labels(record)
-        verdict = record.verdict
-        reason = verdict.reason.value if type(verdict) is Refusal else ""
-        key = (method, tool, record.outcome, reason)
-        self._requests[key] = self._requests.get(key, 0) + 1
-        self._statuses[record.status] = self._statuses.get(record.status, 0) + 1
-        self._overhead.observe(record.overhead(ended))
+        call = record.call
+        message = call.message if call is not None else None
+        method, tool = ("", "") if message is None else (message.method, message.tool or "")
+        verdict, reason = record.outcome, record.reason
+        # What nobody has been allowed to name yet is not found, and gets its labels first.
+        series = self._series.get((method, tool, verdict, reason, record.status))
+        if series is None:
+            series = self._new(method, tool, verdict, reason, record.status)
+        series.count += 1
+        series.overhead.observe(record.overhead(ended))
         if record.sent:
-            histogram = self._durations.get(method)
-            if histogram is None:
-                histogram = self._durations[method] = _Histogram(_DURATION)
-            histogram.observe(ended - record.sent)
+            series.duration.observe(ended - record.sent)
 
-    def _labels(self, record: Record) -> tuple[str, str]:
-        message = record.call.message if record.call is not None else None
-        if message is None:
-            return "", ""
-        method = message.method
-        if method not in METHODS and method:
+    def _new(self, method: str, tool: str, verdict: str, reason: str, status: int) -> _Series:
+        """Return the series for names that may be a caller's invention; there are only so many."""
+        if method and method not in METHODS:
             method = "notifications" if method.startswith(NOTIFICATIONS) else _OTHER
-        tool = message.tool or ""
         if tool and tool not in self._tools:
             # Only a call that a rule allowed makes a tool's name known.
-            if record.outcome != "allow" or len(self._tools) >= self._max_tools:
-                return method, _OTHER
-            self._tools.add(tool)
-        return method, tool
+            if verdict == "allow" and len(self._tools) < self._max_tools:
+                self._tools.add(tool)
+            else:
+                tool = _OTHER
+        # An upstream's status is its own invention too.
+        known = status if status in _STATUSES else status // 100 * 100
+        labels = (method, tool, verdict, reason)
+        return self._series.setdefault((*labels, known), _Series(labels, known))
+
+    def _by(self, key: Callable[[_Series], _Key]) -> dict[_Key, int]:
+        found: dict[_Key, int] = {}
+        for series in self._series.values():
+            found[key(series)] = found.get(key(series), 0) + series.count
+        return found
 
     def stats(self) -> Iterator[Stat]:
         """Yield the counters under Envoy's names where it has them."""
-        for status, count in sorted(self._statuses.items()):
+        for status, count in sorted(self._by(lambda one: one.status).items()):
             yield f"http.inbound.downstream_rq_{status}", count
+        families = self._by(lambda one: one.status // 100)
         for family in (2, 3, 4, 5):
-            total = sum(n for status, n in self._statuses.items() if status // 100 == family)
-            yield f"http.inbound.downstream_rq_{family}xx", total
-        yield "http.inbound.downstream_rq_total", sum(self._statuses.values())
-        by_verdict = {"allow": 0, "deny": 0}
-        for (_, _, verdict, _), count in self._requests.items():
-            by_verdict[verdict] = by_verdict.get(verdict, 0) + count
-        yield "http.inbound.rbac.allowed", by_verdict["allow"]
-        yield "http.inbound.rbac.denied", by_verdict["deny"]
+            yield f"http.inbound.downstream_rq_{family}xx", families.get(family, 0)
+        yield "http.inbound.downstream_rq_total", sum(families.values())
+        verdicts = self._by(lambda one: one.labels[2])
+        yield "http.inbound.rbac.allowed", verdicts.get("allow", 0)
+        yield "http.inbound.rbac.denied", verdicts.get("deny", 0)
         yield "listener.ssl.handshake", self.handshakes
         yield "listener.ssl.connection_error", sum(self.handshake_failures.values())
         for reason, count in sorted(self.handshake_failures.items()):
@@ -141,8 +168,8 @@ class Metrics(Collector):
             "Exchanges by what was asked and what was said.",
             labels=["method", "tool", "verdict", "reason"],
         )
-        for key, count in self._requests.items():
-            requests.add_metric(list(key), count)
+        for labels, count in self._by(lambda one: one.labels).items():
+            requests.add_metric(list(labels), count)
         yield requests
         yield from self._histograms()
         yield from self._failures()
@@ -152,15 +179,20 @@ class Metrics(Collector):
         overhead = HistogramMetricFamily(
             "sidecar_overhead_seconds", "Time of an exchange that was spent in the sidecar."
         )
-        overhead.add_metric([], self._overhead.buckets(), self._overhead.sum)
+        own = _Histogram.total(_OVERHEAD, [one.overhead for one in self._series.values()])
+        overhead.add_metric([], own.buckets(), own.sum)
         yield overhead
         durations = HistogramMetricFamily(
             "mcp_server_operation_duration_seconds",
             "Time from sending a call to the server until its reply was through.",
             labels=["mcp_method_name"],
         )
-        for method, histogram in self._durations.items():
-            durations.add_metric([method], histogram.buckets(), histogram.sum)
+        by_method: dict[str, list[_Histogram]] = {}
+        for series in self._series.values():
+            by_method.setdefault(series.labels[0], []).append(series.duration)
+        for method, parts in by_method.items():
+            taken = _Histogram.total(_DURATION, parts)
+            durations.add_metric([method], taken.buckets(), taken.sum)
         yield durations
 
     def _failures(self) -> Iterator[Metric]:

@@ -39,6 +39,12 @@ class Record:
             return "allow"
         return "deny" if type(self.verdict) is Refusal else "error"
 
+    @property
+    def reason(self) -> str:
+        """The stable word of a refusal, empty for none."""
+        verdict = self.verdict
+        return verdict.reason.value if type(verdict) is Refusal else ""
+
     def overhead(self, ended: float) -> float:
         """Return the seconds that were spent here and not in waiting for the server."""
         if not self.sent:
@@ -47,29 +53,28 @@ class Record:
         return max(0.0, ended - self.started - waited)
 
     def line(self, ts: str, ended: float) -> dict[str, object]:
-        """Return the access line's fields, those that are empty left out but for the fixed ones."""
-        call, verdict = self.call, self.verdict
+        """Return the access line: its fixed fields, and what else there is to say."""
+        call, verdict, peer = self.call, self.verdict, self.peer
         message = call.message if call is not None else None
-        refusal = verdict if type(verdict) is Refusal else None
         rule = verdict.rule if verdict is not None else None
         line: dict[str, object] = {
             "ts": ts,
             "request_id": self.request_id,
-            "peer": f"{self.peer.ip}:{self.peer.port}",
-            "caller": str(self.peer.identity or ""),
+            "peer": peer.address,
+            "caller": peer.uri,
             "http_method": call.method if call is not None else "",
             "path": call.path[:_LONGEST] if call is not None else "",
             "mcp_method": message.method[:_LONGEST] if message is not None else "",
             "tool": (message.tool or "") if message is not None else "",
             "verdict": self.outcome,
-            "reason": refusal.reason.value if refusal is not None else "",
+            "reason": self.reason,
             "rule": str(rule) if rule is not None else "",
-            "at": rule.at.short if rule is not None and rule.at is not None else "",
+            "at": rule.place if rule is not None else "",
             "status": self.status,
             "upstream": self.upstream,
             "overhead_ms": round(self.overhead(ended) * 1e3, 3),
         }
-        detail = refusal.detail if refusal is not None else ""
+        detail = verdict.detail if type(verdict) is Refusal else self.broken
         if detail or self.broken:
             line["detail"] = (detail or self.broken)[:_LONGEST]
         if self.finding is not None:

@@ -27,16 +27,20 @@ class Peer:
     sni: str = ""
     principal: str = field(init=False, default="")
     standing: str = field(init=False, default="")
+    address: str = field(init=False, default="")
+    uri: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
         # `principal` is Istio's form: the SPIFFE ID without its scheme, empty if there is none.
         principal = str(self.identity).removeprefix("spiffe://") if self.identity else ""
         object.__setattr__(self, "principal", principal)
+        object.__setattr__(self, "address", f"{self.ip}:{self.port}")
+        object.__setattr__(self, "uri", str(self.identity or ""))
         # Everything of a peer that a rule's `from` may ask, as one key.
         object.__setattr__(self, "standing", f"{principal}|{self.ip}|{self.sni}")
 
     def __str__(self) -> str:
-        return str(self.identity) if self.identity else ""
+        return self.uri
 
 
 @dataclass(slots=True)

@@ -56,9 +56,16 @@ class RuleRef:
     policy: str
     index: int = -1
     at: Where | None = None
+    place: str = field(init=False, default="", compare=False)  # `file:line`
+    _text: str = field(init=False, default="", compare=False)
+
+    def __post_init__(self) -> None:
+        text = self.policy if self.index < 0 else f"{self.policy}#{self.index}"
+        object.__setattr__(self, "_text", text)
+        object.__setattr__(self, "place", self.at.short if self.at is not None else "")
 
     def __str__(self) -> str:
-        return self.policy if self.index < 0 else f"{self.policy}#{self.index}"
+        return self._text
 
 
 @dataclass(frozen=True, slots=True)
