@@ -121,12 +121,14 @@ class Mesh:
         staged.chmod(0o644)
         return staged.rename(self.policies / name)
 
-    def bootstrap(self, inbound: Mapping[str, Mapping[str, Any]], admin: int, **spec: Any) -> Path:
-        """Write `sidecar.yaml`; JSON is YAML."""
+    def bootstrap(
+        self, inbound: Mapping[str, Mapping[str, Any]], admin: int | None, **spec: Any
+    ) -> Path:
+        """Write `sidecar.yaml`; JSON is YAML. Without an *admin* port, the default holds."""
         whole = {
             "identity": {"certs": "./own"},
             "inbound": list(inbound.values()),
-            "admin": {"listen": f"127.0.0.1:{admin}"},
+            "admin": {"listen": f"127.0.0.1:{admin}"} if admin else None,
             "documents": ["./policies"],
             "log": {"access": "./access.log"},
             **spec,
