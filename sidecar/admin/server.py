@@ -8,6 +8,7 @@ browser cannot be turned against it. h11 reads the requests.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import stat
@@ -79,7 +80,7 @@ class AdminServer:
             self._server.close()
             await self._server.wait_closed()
         if self._socket is not None:
-            os.unlink(self._socket)
+            self._socket.unlink(missing_ok=True)
 
     @property
     def address(self) -> str:
@@ -132,7 +133,7 @@ class AdminServer:
         if request.method not in (b"GET", b"HEAD"):
             return Page(b"only GET: this listener changes nothing\n", status=405)
         headers = dict(request.headers)
-        if self._hosts is not None and headers.get(b"host") not in self._hosts:
+        if self._hosts is not None and headers.get(b"host", b"").lower() not in self._hosts:
             return Page(b"ask by the address that is listened on\n", status=403)
         make = self._pages.get(bytes(request.target).partition(b"?")[0].decode("ascii"))
         if make is None:
@@ -142,9 +143,14 @@ class AdminServer:
 
 
 def _make_room(path: Path) -> None:
-    """Make the socket's folder, and remove a socket that nobody listens on any more."""
+    """Make the socket's folder, and remove a socket that nobody listens on any more.
+
+    Raises OSError where somebody does: the loop itself would take the path away.
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if path.exists() and stat.S_ISSOCK(path.stat().st_mode) and not _answers(path):
+    if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
+        if _answers(path):
+            raise OSError(errno.EADDRINUSE, "another process listens on it")
         path.unlink()
 
 
