@@ -99,6 +99,7 @@ class Cluster:
         for endpoint in [one for one in self._idle if one.address not in self.endpoints]:
             for upstream in self._idle.pop(endpoint):
                 upstream.abort()
+        self._dial_for_next()
 
     def _balance(self) -> None:
         outlier = self.spec.outlier
@@ -135,6 +136,7 @@ class Cluster:
             counters["upstream_cx_overflow"] += 1
             counters["upstream_rq_pending_total"] += 1
             self._waiting.append(lease)
+            self._make_room()
         lease.endpoint.begin()
         counters["upstream_rq_total"] += 1
         return lease
@@ -160,6 +162,13 @@ class Cluster:
                 if upstream is not None:
                     return upstream
         return None
+
+    def _make_room(self) -> None:
+        """Close an idle connection that may not be lent now, so that who waits can dial."""
+        for idle in self._idle.values():
+            if idle:
+                idle.pop().abort()
+                return
 
     def _lend(self, lease: Lease, upstream: Upstream) -> None:
         # Nothing was asked yet: until `send` sets its wake, whatever comes closes it.
@@ -201,6 +210,7 @@ class Cluster:
         most = pool.max_requests_per_connection
         return (
             upstream.settled
+            and not (self._waiting and upstream.endpoint.ejected)
             and (not most or upstream.served < most)
             and now - upstream.opened < pool.max_connection_duration
             and self.endpoints.get(upstream.endpoint.address) is upstream.endpoint
