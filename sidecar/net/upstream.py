@@ -144,6 +144,7 @@ class Upstream(asyncio.Protocol):
         return (
             self.reply.reusable
             and self.alive
+            and not self._held  # a reply that nobody took: it could hear no other
             and transport is not None
             and transport.get_write_buffer_size() == 0
         )
