@@ -86,6 +86,34 @@ _HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,
 _MAX_DIGITS: Final = 15
 _ALONE: Final = (b"close", b"keep-alive")
 
+_SPACES: Final = (b" ", b"\t")
+
+# Names of lines that are judged each time, as they are mostly written, with what
+# `field_of` would find out; every other spelling goes through it.
+_AFRESH: Final = (
+    b"Content-Length",
+    b"Date",
+    b"Mcp-Session-Id",
+    b"Last-Event-ID",
+    b"Mcp-Name",
+    b"traceparent",
+    b"tracestate",
+    b"Authorization",
+    b"Cookie",
+)
+
+
+def _as_written(kinds: dict[bytes, int]) -> dict[bytes, tuple[bytes, int]]:
+    found: dict[bytes, tuple[bytes, int]] = {}
+    for name in _AFRESH:
+        for spelling in (name, name.lower()):
+            found[spelling] = (name.lower(), kinds.get(name.lower(), PASS))
+    return found
+
+
+_PLAIN_REQUEST: Final = _as_written(_REQUEST)
+_PLAIN_REPLY: Final = _as_written(_BOTH)
+
 # What a remembered line costs beside its own bytes, roughly: key, field, slots.
 _ENTRY_BYTES: Final = 320
 
@@ -119,17 +147,23 @@ def field_of(name: bytes, value: bytes, *, request: bool) -> Field:
 
 
 def judge_line(line: bytes, *, request: bool) -> Field | None:
-    """Return the field of one header *line* without its CRLF, or None if it is not one.
+    """Return the field of one header *line* without its CRLF, or None if h11 must see it.
 
-    Stricter than h11 (RFC 9110 5.5): no control characters but the tab.
+    Stricter than h11 (RFC 9110 5.5): no control characters but the tab. Lengths, too
+    many to be remembered, pass by digits alone.
     """
     match = _LINE.fullmatch(line)
     if match is None:
         return None
     name, value = match.groups()
-    field = field_of(name, value.rstrip(b" \t"), request=request)
+    plain = (_PLAIN_REQUEST if request else _PLAIN_REPLY).get(name)
+    if plain is None or line[len(name) :] != b": " + value or value[-1:] in _SPACES:
+        field = field_of(name, value.rstrip(b" \t"), request=request)
+    else:
+        lower, kind = plain
+        field = Field(kind, lower, value, line + b"\r\n", (lower, value))
     if field.kind == LENGTH and not (value.isdigit() and len(value) <= _MAX_DIGITS):
-        return None  # h11 says what it is; lengths are too many to be remembered
+        return None
     return field
 
 
