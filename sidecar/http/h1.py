@@ -223,7 +223,7 @@ class ReplyReader:
     def reusable(self) -> bool:
         """Whether the connection may carry another exchange."""
         head = self.head
-        return self.whole and head is not None and not head.close and head.length != UNTIL_CLOSE
+        return self.whole and head is not None and not head.close and self.length != UNTIL_CLOSE
 
     @property
     def length(self) -> int:
