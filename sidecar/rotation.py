@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from .ca.files import read_public
 from .ca.identity import load_identity
 from .errors import IdentityError, StartError
 from .net.tls import Identity, Pair, make_identity
@@ -96,7 +97,7 @@ class Rotation:
         bundles = [TrustBundle.from_pem(pem, own)]
         for domain, path in self.spec.bundles:
             try:
-                bundles.append(TrustBundle.from_pem(path.read_bytes(), domain))
+                bundles.append(TrustBundle.from_pem(read_public(path), domain))
             except OSError as error:
                 raise StartError(
                     f"the trust bundle of `{domain}` cannot be read: {error}",

@@ -21,7 +21,7 @@ def pages(
         return Page(f"{why}\n".encode(), status=503) if why else Page(b"ready\n")
 
     def stats() -> Page:
-        lines = [f"{name}: {value:g}" for name, value in _stats(metrics, clusters, more())]
+        lines = [f"{name}: {value:.15g}" for name, value in _stats(metrics, clusters, more())]
         return Page(("\n".join(sorted(lines)) + "\n").encode())
 
     return {
