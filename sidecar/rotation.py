@@ -18,6 +18,7 @@ from .ca.identity import load_identity
 from .errors import IdentityError, StartError
 from .net.tls import Identity, Pair, make_identity
 from .spiffe.bundle import Bundles, TrustBundle
+from .spiffe.svid import X509Svid
 
 _LOOK_EVERY: Final = 1.0  # seconds between looks at the files
 _RETRY: Final = 30.0  # seconds before a failed renewal is tried again
@@ -60,16 +61,21 @@ class Rotation:
 
     async def start(self) -> None:
         """Have an identity or raise StartError: nothing is served without one."""
-        if self.spec.ca is not None and not self._fresh():
-            await self._renew()
+        if self.spec.ca is not None:
+            held = self._held()
+            if held is None:
+                await self._renew()
+            elif held.renewal_time(0.0) <= self._wall():
+                await self._try_renewal()  # what is held is good until its end
         self._load()
 
-    def _fresh(self) -> bool:
+    def _held(self) -> X509Svid | None:
+        """Return the identity that is wanted, if the files prove it."""
         try:
             svid = load_identity(self.spec.folder, self._wall()).svid
         except (StartError, IdentityError):
-            return False
-        return str(svid.id) == self._wanted() and svid.renewal_time(0.0) > self._wall()
+            return None
+        return svid if str(svid.id) == self._wanted() else None
 
     def _wanted(self) -> str:
         if self.spec.name.startswith("spiffe://"):
