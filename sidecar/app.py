@@ -19,6 +19,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Final
 
@@ -31,7 +32,7 @@ from .config.problem import ConfigError
 from .config.snapshot import Service, Snapshot, callers
 from .errors import StartError
 from .exchange import World, serve
-from .http.h1 import Bounds, Request
+from .http.h1 import Bounds
 from .http.lines import LineTables
 from .log import Log
 from .net.clusters import Clusters
@@ -169,14 +170,11 @@ class App:
             ),
             tables=self._tables,
             deadlines=self._deadlines,
-            serve=self._serve,
+            serve=partial(serve, world=self._world),
             spawn=self._tasks.spawn,
             live=self._live,
             identify=self._identify,
         )
-
-    async def _serve(self, request: Request, down: Downstream) -> None:
-        await serve(request, down, self._world)
 
     def _identify(self, transport: asyncio.BaseTransport, down: Downstream) -> Peer | None:
         peer = peer_of(transport, self._gate)

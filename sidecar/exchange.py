@@ -53,8 +53,19 @@ async def serve(request: Request, down: Downstream, world: World) -> None:
     snapshot = world.snapshot  # pinned: a reload changes nothing for this exchange
     record = Record(world.next_id(), down.peer, down.door.inbound, world.now())
     try:
-        verdict = await _handle(request, down, snapshot, record, world)
-        record.verdict = verdict
+        if request.fault is not None:
+            raise request.fault
+        service = snapshot.services.get(down.door.inbound)
+        if service is None:
+            raise UpstreamError("its listener is gone", sent=False, status=503)
+        call = record.call = understand(request, down, service)
+        verdict = record.verdict = decide(call, service.policy, world.wall())
+        record.finding = call.flagged
+        if type(verdict) is Permit:
+            down.deadline = record.started + snapshot.limits.call_timeout
+            verdict = record.verdict = await _forward(
+                request, call, verdict, service, down, record, world
+            )
         if type(verdict) is Refusal:
             _refuse(verdict, down, record)
     except CallerGone:
@@ -64,23 +75,6 @@ async def serve(request: Request, down: Downstream, world: World) -> None:
         _rescue(fault, down, record, world)
     finally:
         world.journal.write(record, world.now())
-
-
-async def _handle(
-    request: Request, down: Downstream, snapshot: Snapshot, record: Record, world: World
-) -> Verdict:
-    if request.fault is not None:
-        raise request.fault
-    service = snapshot.services.get(down.door.inbound)
-    if service is None:
-        return Refusal(Reason.UPSTREAM, "nothing is served here any more", status=503)
-    call = record.call = understand(request, down, service)
-    verdict = record.verdict = decide(call, service.policy, world.wall())
-    record.finding = call.flagged
-    if type(verdict) is Permit:
-        down.deadline = record.started + snapshot.limits.call_timeout
-        return await _forward(request, call, verdict, service, down, record, world)
-    return verdict
 
 
 def understand(request: Request, down: Downstream, service: Service) -> Call:

@@ -36,26 +36,26 @@ async def relay(
     """Pass the server's reply on; the verdict changes if the reply itself is refused."""
     up = lease.upstream
     assert up is not None
-    head = await _head(up, down)
-    record.answered = world.now()
-    lease.answered(head.status, record.answered)
-    return await _Reply(up, head, permit, call, down, record, world).run()
-
-
-async def _head(up: Upstream, down: Downstream) -> ReplyHead:
-    """Wait for the reply's head; interim replies go on as they come (RFC 9110 15.2)."""
     reply = up.reply
-    while True:
-        if reply.informational:
-            for interim in reply.informational:
-                if interim.status != 100 and not down.http10:
-                    down.write(write_reply_head(interim, -1, chunked=False, close=False))
-            reply.informational.clear()
-        if reply.head is not None:
-            return reply.head
+    while reply.head is None:
+        _pass_interim(up, down)
         if up.fault is not None:
             raise up.fault
         await down.wake
+    _pass_interim(up, down)
+    record.answered = world.now()
+    lease.answered(reply.head.status, record.answered)
+    return await _Reply(up, reply.head, permit, call, down, record, world).run()
+
+
+def _pass_interim(up: Upstream, down: Downstream) -> None:
+    """Pass interim replies on as they come, but for 100, which is ours (RFC 9110 15.2)."""
+    if not up.reply.informational:
+        return
+    for interim in up.reply.informational:
+        if interim.status != 100 and not down.http10:
+            down.write(write_reply_head(interim, -1, chunked=False, close=False))
+    up.reply.informational.clear()
 
 
 class _Reply:
@@ -84,7 +84,7 @@ class _Reply:
 
     async def run(self) -> Verdict:
         """Choose the way by the permit's duties and the content's type."""
-        duties = self.permit.duties
+        duties, limits = self.permit.duties, self.world.snapshot.limits
         if self.up.reply.length == 0:
             return self._bodiless()
         if duties.none:
@@ -92,14 +92,18 @@ class _Reply:
         if self.head.content_encoding not in _PLAIN:
             return _unreadable("it is compressed")
         kind = self._kind
+        if kind == b"application/json" or kind.endswith(b"+json") or not kind:
+            if self.up.reply.whole and self.up.reply.waiting <= limits.reply_body_bytes:
+                return self._reviewed(self.up.take())  # as nearly always: it came in one piece
+            return await self._json()
         if kind == b"text/event-stream":
             return await self._events()
-        if kind == b"application/json" or kind.endswith(b"+json") or not kind:
-            return await self._json()
         return await self._scanned()
 
     @property
     def _kind(self) -> bytes:
+        if self.head.content_type == b"application/json":
+            return b"application/json"
         return self.head.content_type.partition(b";")[0].strip().lower()
 
     # -- the ways
@@ -128,13 +132,15 @@ class _Reply:
         if body is None:
             return _unreadable(f"it is over {limit} bytes")
         self.record.answered = self.world.now()
-        if body:
-            reviewed = review(body, self.permit, self.call, self._note)
-            if type(reviewed) is Refusal:
-                return reviewed
-            assert isinstance(reviewed, bytes)
-            body = reviewed
-        self._begin(len(body), chunked=False, body=body)
+        return self._reviewed(body)
+
+    def _reviewed(self, body: bytes) -> Verdict:
+        """Pass a whole JSON *body* on, less what the caller may not see, or refuse it."""
+        reviewed = review(body, self.permit, self.call, self._note)
+        if type(reviewed) is Refusal:
+            return reviewed
+        assert isinstance(reviewed, bytes)
+        self._begin(len(reviewed), chunked=False, body=reviewed)
         return self.permit
 
     async def _events(self) -> Verdict:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from ..mcp.edit import CONCERNS
 from ..policy.authz import Mesh, RuleSet
 from ..policy.decide import Policy, Scans
 from ..policy.path import Normalisation
@@ -223,7 +224,8 @@ def _told_apart(cluster: ClusterSpec, others: Mapping[str, ClusterSpec]) -> Clus
 
 
 def _scanner(patterns: Sequence[Pattern]) -> Scanner | None:
-    return Scanner(patterns) if patterns else None
+    # A reply that its first pass clears holds no list to be shortened either.
+    return Scanner(patterns, concerns=CONCERNS) if patterns else None
 
 
 def callers(snapshot: Snapshot) -> tuple[str, ...]:

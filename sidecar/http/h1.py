@@ -193,11 +193,12 @@ class ReplyReader:
         "_buffer",
         "_chunks",
         "_left",
-        "_method",
         "_pieces",
         "_table",
         "head",
         "informational",
+        "length",
+        "method",
         "waiting",
         "whole",
     )
@@ -209,7 +210,7 @@ class ReplyReader:
 
     def begin(self, method: str) -> None:
         """Expect the reply to a request of *method*."""
-        self._method = method
+        self.method = method
         self._buffer = b""
         self._chunks: ChunkReader | None = None
         self._left = 0
@@ -218,17 +219,13 @@ class ReplyReader:
         self.informational: list[ReplyHead] = []
         self.waiting = 0  # bytes of body that `take` would give
         self.whole = False
+        self.length = 0  # of the body as announced, or CHUNKED or UNTIL_CLOSE
 
     @property
     def reusable(self) -> bool:
         """Whether the connection may carry another exchange."""
         head = self.head
         return self.whole and head is not None and not head.close and self.length != UNTIL_CLOSE
-
-    @property
-    def length(self) -> int:
-        """The body's length as announced, CHUNKED or UNTIL_CLOSE."""
-        return 0 if self.head is None else framing(self.head, self._method)
 
     def feed(self, data: bytes) -> None:
         """Take what came from the server. Raises UpstreamError if it is no reply."""
@@ -282,7 +279,7 @@ class ReplyReader:
     def _begin_body(self, head: ReplyHead) -> None:
         self.head = head
         self._buffer = b""
-        length = framing(head, self._method)
+        length = self.length = framing(head, self.method)
         if length == CHUNKED:
             self._chunks = ChunkReader()
         self._left = length

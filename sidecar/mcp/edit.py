@@ -26,6 +26,10 @@ _SPACE: Final = re.compile(r"[ \t\r\n]*")
 # The standard library's scanner, because it alone says where a value ends. It is laxer
 # than `message.parse`, but reads what that has accepted no differently.
 _scan: Final = JSONDecoder().raw_decode
+# In ASCII without a backslash every key stands as it is, and so does every twin of the
+# keys that matter: in some case, with or without a `_` between its words. Without any of
+# these words, in whatever case, there is nothing to edit.
+CONCERNS: Final = (b"tools", b"prompts", b"resource", b"cache")
 _PRIVATE: Final = '"private"'
 # What items usually hold, so that only unusual keys are compared with the guarded one.
 _USUAL: Final = frozenset(
@@ -62,15 +66,11 @@ LISTINGS: Final[Mapping[str, Listing]] = MappingProxyType(
 
 
 def may_concern(body: bytes) -> bool:
-    """Whether JSON in *body* might hold what an edit changes; a no is sure, without parsing.
-
-    In ASCII without a backslash every key stands as it is, and so does every twin of
-    the keys that matter: in some case, with or without a `_` between its words.
-    """
+    """Whether JSON in *body* might hold what an edit changes; a no is sure, without parsing."""
     if b"\\" in body or not body.isascii():
         return True
     plain = body.lower()
-    return b"tools" in plain or b"prompts" in plain or b"resource" in plain or b"cache" in plain
+    return any(word in plain for word in CONCERNS)
 
 
 def filter_tools(body: bytes, visible: Visible, value: object = None) -> bytes:

@@ -116,7 +116,7 @@ class Upstream(asyncio.Protocol):
         if self._transport is None or not self.alive:
             raise UpstreamError("the connection was lost before the call was sent", sent=False)
         self.wake = wake
-        self.reply.begin(method)
+        self.reply.method = method
         self.served += 1
         self._transport.write(data)
 

@@ -34,14 +34,15 @@ class Journal:
 
     def write(self, record: Record, ended: float) -> None:
         """Count *record*, and keep its line for the log."""
-        self.metrics.count(record, ended)
+        overhead = record.overhead(ended)
+        self.metrics.count(record, ended, overhead)
         if not self.writes:
             return
         if len(self._lines) >= _MAX_WAITING:
             self.metrics.lost_lines += 1
             return
         self._lines.append(
-            orjson.dumps(record.line(self._now(), ended), option=orjson.OPT_APPEND_NEWLINE)
+            orjson.dumps(record.line(self._now(), overhead), option=orjson.OPT_APPEND_NEWLINE)
         )
 
     def event(self, fields: dict[str, object]) -> None:

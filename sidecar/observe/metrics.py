@@ -100,8 +100,8 @@ class Metrics(Collector):
         self.registry = CollectorRegistry(auto_describe=False)
         self.registry.register(self)
 
-    def count(self, record: Record, ended: float) -> None:
-        """Count one exchange that *ended* (seconds on the loop's clock)."""
+    def count(self, record: Record, ended: float, overhead: float) -> None:
+        """Count one exchange that *ended* (on the loop's clock); *overhead* was ours. Seconds."""
         call = record.call
         message = call.message if call is not None else None
         method, tool = ("", "") if message is None else (message.method, message.tool or "")
@@ -111,7 +111,7 @@ class Metrics(Collector):
         if series is None:
             series = self._new(method, tool, verdict, reason, record.status)
         series.count += 1
-        series.overhead.observe(record.overhead(ended))
+        series.overhead.observe(overhead)
         if record.sent:
             series.duration.observe(ended - record.sent)
 

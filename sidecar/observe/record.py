@@ -52,7 +52,7 @@ class Record:
         waited = (self.answered or ended) - self.sent
         return max(0.0, ended - self.started - waited)
 
-    def line(self, ts: str, ended: float) -> dict[str, object]:
+    def line(self, ts: str, overhead: float) -> dict[str, object]:
         """Return the access line: its fixed fields, and what else there is to say."""
         call, verdict, peer = self.call, self.verdict, self.peer
         message = call.message if call is not None else None
@@ -72,7 +72,7 @@ class Record:
             "at": rule.place if rule is not None else "",
             "status": self.status,
             "upstream": self.upstream,
-            "overhead_ms": round(self.overhead(ended) * 1e3, 3),
+            "overhead_ms": round(overhead * 1e3, 3),
         }
         detail = verdict.detail if type(verdict) is Refusal else self.broken
         if detail or self.broken:

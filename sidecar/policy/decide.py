@@ -119,11 +119,10 @@ def review(
 
 def _passes_unparsed(body: bytes, duties: Duties) -> bool:
     """Whether the bytes alone show that nothing in *body* concerns any duty."""
-    return (
-        (duties.inspect is None or duties.inspect.is_clean(body))
-        and (duties.watch is None or duties.watch.is_clean(body))
-        and (duties.hidden is None or not may_concern(body))
-    )
+    inspect, watch = duties.inspect, duties.watch
+    if inspect is None and watch is None:
+        return not may_concern(body)
+    return (inspect is None or inspect.is_clean(body)) and (watch is None or watch.is_clean(body))
 
 
 def _parsed(body: bytes) -> tuple[object, str]:
@@ -203,5 +202,3 @@ def _injection(finding: Finding) -> Refusal:
 
 def _unsupported(message: str) -> Refusal:
     return Refusal(Reason.INVALID, message, status=415)
-
-

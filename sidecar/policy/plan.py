@@ -104,7 +104,7 @@ class Plan:
     *unknown*, and none if not.
     """
 
-    __slots__ = ("_indexes", "_rest", "_session", "_unknown")
+    __slots__ = ("_any", "_indexes", "_rest", "_session", "_unknown")
 
     def __init__(self, clauses: Sequence[Clause], *, unknown: bool) -> None:
         self._unknown = unknown
@@ -123,6 +123,7 @@ class Plan:
             if clause.operation.session is not None
         ]
         self._session = Plan(session, unknown=False) if session else None
+        self._any = bool(clauses)
 
     def matching(self, facts: Facts) -> Iterator[Clause]:
         """Yield each clause that holds, in the order in which the rules were written."""
@@ -135,7 +136,13 @@ class Plan:
 
     def first(self, facts: Facts) -> Clause | None:
         """Return the first clause that holds, or None."""
-        return next(self.matching(facts), None)
+        for clause in self._met(facts) if self._any else ():
+            for holds in clause.holds:
+                if not holds(facts):
+                    break
+            else:
+                return clause
+        return None
 
     def _met(self, facts: Facts) -> Clauses:
         """Return the clauses that may hold, in their order."""

@@ -89,7 +89,8 @@ class Inspector(Protocol):
     """What looks for patterns; `policy.scan` makes it."""
 
     def is_clean(self, body: bytes) -> bool:
-        """Tell whether JSON in *body* certainly holds nothing, without parsing it."""
+        """Tell whether JSON in *body* certainly holds nothing, without parsing it: no pattern,
+        and no word that speaks of a list or of a cache."""
 
     def message(self, body: bytes, value: object, text: str | None = None) -> Finding | None:
         """Look through JSON: its bytes, what was parsed from them, and its `leaves`."""

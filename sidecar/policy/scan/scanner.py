@@ -74,9 +74,21 @@ class Scanner:
     Raises ValueError for no patterns, for too many, and for one that `literal` refuses.
     """
 
-    __slots__ = ("_automaton", "_fold", "_longest", "_may_hold", "_may_hold_plain")
+    __slots__ = (
+        "_automaton",
+        "_fold",
+        "_longest",
+        "_may_concern",
+        "_may_hold",
+        "_may_hold_plain",
+    )
 
-    def __init__(self, patterns: Sequence[Pattern], first_pass: Compile = compile_first_pass):
+    def __init__(
+        self,
+        patterns: Sequence[Pattern],
+        first_pass: Compile = compile_first_pass,
+        concerns: Sequence[bytes] = (),
+    ) -> None:
         self._fold = Fold()
         literals = _literals(patterns, self._fold)
         self._longest = max(map(len, literals))
@@ -87,6 +99,7 @@ class Scanner:
         self._may_hold = first_pass([text.encode() for text in literals])
         plain = [text.encode("ascii") for text in literals if text.isascii()]
         self._may_hold_plain = first_pass([*plain, *_DISGUISES])
+        self._may_concern = first_pass([*plain, *_DISGUISES, *concerns])
 
     @property
     def has_first_pass(self) -> bool:
@@ -94,17 +107,18 @@ class Scanner:
         return self._may_hold_plain is not None
 
     def is_clean(self, body: bytes) -> bool:
-        """Tell whether JSON in *body* certainly holds no pattern, without parsing it.
+        """Tell whether JSON in *body* certainly holds no pattern, without parsing it, nor in
+        its keys any of the words that *concerns* names.
 
         False where that is not sure; without a first pass it never is. NUL would be
         the mark of an encoding in which some reader sees other characters.
         """
-        may_hold = self._may_hold_plain
+        may_concern = self._may_concern
         return (
-            may_hold is not None
+            may_concern is not None
             and body.isascii()
             and b"\0" not in body
-            and not may_hold(body)
+            and not may_concern(body)
         )
 
     def message(self, body: bytes, value: object, text: str | None = None) -> Finding | None:
