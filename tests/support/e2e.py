@@ -54,8 +54,7 @@ class Daemon(Sidecar):
         return Caller(self.dial(inbound))
 
     def dial(self, inbound: str = "") -> socket.socket:
-        port = self.ports[inbound] if inbound else self.port
-        return socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+        return Caller.dial(self.ports[inbound] if inbound else self.port)
 
     def said(self) -> str:
         """Return what it has written to stderr."""

@@ -255,6 +255,10 @@ class Caller(Wire):
     def __exit__(self, *_: object) -> None:
         self.sock.close()
 
+    @staticmethod
+    def dial(port: int) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+
     @property
     def address(self) -> str:
         """How the sidecar names this connection."""
