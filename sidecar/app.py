@@ -111,7 +111,9 @@ class App:
             tasks=self._tasks,
             deadlines=self._deadlines,
             tables=LineTables(limits.remembered_line_bytes, limits.remembered_peers),
-            bounds=Bounds(limits.reply_head_bytes, limits.request_fields, 0),
+            bounds=Bounds(
+                limits.reply_head_bytes, limits.request_fields, 0, limits.write_buffer_bytes
+            ),
             now=time.monotonic,
             random=self._random.random,
             tell=self._tell_ejections,
@@ -164,7 +166,12 @@ class App:
         return Door(
             inbound=service.listen,
             port=service.port,
-            bounds=Bounds(limits.request_head_bytes, limits.request_fields, service.body_bytes),
+            bounds=Bounds(
+                limits.request_head_bytes,
+                limits.request_fields,
+                service.body_bytes,
+                limits.write_buffer_bytes,
+            ),
             times=Times(
                 limits.request_head_timeout, limits.request_body_timeout, limits.idle_timeout
             ),

@@ -23,6 +23,7 @@ COMMANDS: Final[dict[str, str]] = {
     "run": "run the sidecar in front of a server",
     "issue-cert": "issue one certificate from the local CA",
     "validate": "report every problem of configuration files at once",
+    "explain": "explain a problem's code, or a kind of document and its fields",
 }
 
 

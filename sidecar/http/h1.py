@@ -31,11 +31,12 @@ _BARE_LF: Final = re.compile(rb"(?<!\r)\n")
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Sizes in bytes, and a count of fields."""
+    """Sizes in bytes, and a count of fields; `buffer` is what may wait for a slow reader."""
 
     head: int = 16_384
     fields: int = 100
     body: int = 65_536
+    buffer: int = 65_536
 
 
 @dataclass(slots=True)

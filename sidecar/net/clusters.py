@@ -81,6 +81,7 @@ class Cluster:
         self._idle: dict[Endpoint, list[Upstream]] = {}
         self._waiting: deque[Lease] = deque()
         self.connections = 0
+        self.active = 0  # leases that have not ended, those in the queue among them
         self.counters: dict[str, int] = dict.fromkeys(_COUNTERS, 0)
         self.outlier = Outlier(spec.outlier, _endpoints(spec, now), world.random)
         self.endpoints = {one.address: one for one in self.outlier.endpoints}
@@ -120,6 +121,9 @@ class Cluster:
             return NO_ENDPOINT
         counters = self.counters
         counters["upstream_rq_retry"] += bool(avoid)
+        if self.active >= self.spec.pool.max_requests:
+            counters["upstream_rq_pending_overflow"] += 1
+            return FULL
         lease = Lease(self, endpoint, wake)
         upstream = self._idle_at(endpoint)
         if upstream is not None:
@@ -138,6 +142,7 @@ class Cluster:
             self._waiting.append(lease)
             self._make_room()
         lease.endpoint.begin()
+        self.active += 1
         counters["upstream_rq_total"] += 1
         return lease
 
@@ -194,6 +199,7 @@ class Cluster:
     def take_back(self, lease: Lease, now: float) -> None:
         """Take back what an exchange no longer needs."""
         lease.endpoint.end()
+        self.active -= 1
         upstream, lease.upstream = lease.upstream, None
         if upstream is None:
             if lease in self._waiting:

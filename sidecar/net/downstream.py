@@ -102,6 +102,7 @@ class Downstream(asyncio.Protocol):
             self._transport.abort()
             return
         self.peer = peer
+        self._transport.set_write_buffer_limits(high=door.bounds.buffer)
         self._reader = RequestReader(door.tables.of(peer.principal), door.bounds)
         door.live.add(self)
         door.deadlines.add(self)
@@ -124,6 +125,7 @@ class Downstream(asyncio.Protocol):
         self.close_after = self.half_closed = True
         if not self.busy and self.request is None:
             self._leave()
+            return False  # and the transport closes: nobody else would
         self.wake()
         return self._transport.get_extra_info("ssl_object") is None
 

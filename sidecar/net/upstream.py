@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, cast
+from typing import cast
 
 from ..errors import UpstreamError
 from ..http.h1 import Bounds, ReplyReader
@@ -18,13 +18,12 @@ from ..upstream.endpoint import Endpoint
 from .deadlines import NEVER
 from .wake import Wake
 
-_HIGH_WATER: Final = 65_536
-
 
 class Upstream(asyncio.Protocol):
     """A connection to *endpoint*: `send` a call, then look at `reply` when woken."""
 
     __slots__ = (
+        "_buffer",
         "_held",
         "_on_lost",
         "_transport",
@@ -54,6 +53,7 @@ class Upstream(asyncio.Protocol):
         self.fault: UpstreamError | None = None
         self._transport: asyncio.Transport | None = None
         self._held = False
+        self._buffer = bounds.buffer
         self._on_lost = on_lost
 
     # -- what the loop tells
@@ -131,7 +131,7 @@ class Upstream(asyncio.Protocol):
     def _hold_back(self) -> None:
         # Back-pressure: what the caller does not take, the server is not read for.
         reply = self.reply
-        if reply.waiting > _HIGH_WATER and not self._held:
+        if reply.waiting > self._buffer and not self._held:
             transport = self._transport
             if transport is not None and not transport.is_closing():
                 self._held = True

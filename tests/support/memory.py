@@ -95,6 +95,9 @@ class Pipe(asyncio.Transport):
         self.reading = True
         self._loop.call_soon(self._deliver)
 
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        self.high = high
+
     def get_write_buffer_size(self) -> int:
         return self.unsent
 
