@@ -182,16 +182,18 @@ async def test_who_serves_is_told_when_the_caller_leaves(how: str) -> None:
     assert callers.faults == []
 
 
+@pytest.mark.parametrize("secure", [True, False])
 @pytest.mark.parametrize("how", ["hang_up", "reset"])
 @pytest.mark.parametrize("data", [b"", b"GET /a HTT"])
 @in_memory
-async def test_a_caller_may_leave_without_a_request(data: bytes, how: str) -> None:
-    callers, caller = connect(Served())
+async def test_a_caller_may_leave_without_a_request(data: bytes, how: str, secure: bool) -> None:
+    callers, caller = connect(Served(), secure=secure)
     await loop().settle()
     if data:
         caller.say(data)
     getattr(caller, how)()
     await loop().settle()
+    assert caller.end, "our side of the connection is closed too"
     assert len(callers.live) == len(callers.deadlines) == len(callers.tasks) == 0
     assert callers.faults == []
 
