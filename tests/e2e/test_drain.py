@@ -126,7 +126,7 @@ def test_a_caller_that_does_not_close_its_side_holds_nothing_up(daemon: Daemon, 
         tell_to_stop(daemon)
         held.release.set()
         assert alice.reply().status == 200
-        assert daemon.process.wait(10) == 0  # its socket is open until here
+        assert daemon.process.wait(8) == 0  # its socket is open until here
 
 
 def test_readiness_is_the_first_to_go(daemon: Daemon, held: Held) -> None:

@@ -7,7 +7,7 @@ import re
 import signal
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -146,30 +146,46 @@ def objects(text: str) -> Iterator[object]:
             continue
 
 
-@pytest.mark.parametrize(
-    ("flags", "code", "word"),
-    [
-        (["--to", "http://127.0.0.1:1", "--allow", "alice"], 2, "--allow alice"),
-        (["--to", "http://127.0.0.1:1", "--allow", "*/alice"], 2, "--allow */alice"),
-        (["--to", "http://127.0.0.1:1", "--allow", "*"], 2, "--allow *"),
-        (["--to", "http://127.0.0.1:1", "--as", "files"], 2, "--as files"),
-        (["--to", "http://127.0.0.1:1", "-c", "sidecar.yaml"], 2, "not allowed with"),
-        (["--to", "nonsense://x"], 78, "nonsense"),
-        (["--to", "https://127.0.0.1:1"], 78, "https"),
-        (["--to", "http://127.0.0.1:1", "--listen", "8443"], 78, "8443"),
-        (["--to", "http://127.0.0.1:1", "--documents", "nowhere"], 78, "nowhere"),
-        (["--to", "http://127.0.0.1:1", "--admin", "0.0.0.0:15000"], 78, "0.0.0.0:15000"),
-        (["-c", "nowhere.yaml"], 78, "nowhere.yaml"),
-        ([], 2, "--to"),
-    ],
-)
+TO = ("--to", "http://127.0.0.1:1")
+# Flags -> exit code, and what the complaint names.
+NONSENSE: dict[tuple[str, ...], tuple[int, str]] = {
+    (*TO, "--allow", "alice"): (2, "--allow alice"),
+    (*TO, "--allow", "*/alice"): (2, "--allow */alice"),
+    (*TO, "--allow", "*"): (2, "--allow *"),
+    (*TO, "--as", "files"): (2, "--as files"),
+    (*TO, "-c", "sidecar.yaml"): (2, "not allowed with"),
+    ("--to", "nonsense://x"): (78, "nonsense"),
+    ("--to", "https://127.0.0.1:1"): (78, "https"),
+    (*TO, "--listen", "8443"): (78, "8443"),
+    (*TO, "--documents", "nowhere"): (78, "nowhere"),
+    (*TO, "--admin", "0.0.0.0:15000"): (78, "0.0.0.0:15000"),
+    ("-c", "nowhere.yaml"): (78, "nowhere.yaml"),
+    (): (2, "--to"),
+}
+
+
+@pytest.fixture(scope="module")
+def refused(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[dict[tuple[str, ...], tuple[Path, Process]]]:
+    """All of them, started at once, each in a folder of its own."""
+    with ExitStack() as stack:
+        started = {}
+        for flags in NONSENSE:
+            folder = tmp_path_factory.mktemp("refused")
+            argv = [PYTHON, "-m", "sidecar", "run", *flags]
+            started[flags] = folder, stack.enter_context(running("sidecar", argv, folder))
+        yield started
+
+
+@pytest.mark.parametrize("flags", NONSENSE, ids=" ".join)
 def test_flags_that_make_no_sense_are_refused_and_nothing_is_made(
-    tmp_path: Path, flags: list[str], code: int, word: str
+    refused: dict[tuple[str, ...], tuple[Path, Process]], flags: tuple[str, ...]
 ) -> None:
-    argv = [PYTHON, "-m", "sidecar", "run", *flags]
-    with running("sidecar", argv, tmp_path) as process:
-        assert process.wait(10) == code
-        said = process.stderr.read_text()
+    folder, process = refused[flags]
+    code, word = NONSENSE[flags]
+    assert process.wait() == code
+    said = process.stderr.read_text()
     assert word in said
     assert "Traceback" not in said
-    assert not (tmp_path / "certs").exists()
+    assert not (folder / "certs").exists()
