@@ -170,6 +170,18 @@ def test_who_only_stops_sending_is_still_answered(world: World) -> None:
         assert caller.ends()
 
 
+@pytest.mark.parametrize("name", ["plain", "usual"])
+def test_who_hangs_up_leaves_no_open_connection_behind(world: World, name: str) -> None:
+    fds = Path(f"/proc/{world.sidecar.process.pid}/fd")
+    with world.caller(name) as caller:
+        assert caller.ask("GET", "/").status == 200
+    before = len(list(fds.iterdir()))
+    for _ in range(20):
+        with world.caller(name) as caller:
+            assert caller.ask("GET", "/").status == 200
+    assert world.servers[name].until(lambda: len(list(fds.iterdir())) <= before + 1)
+
+
 def test_one_connection_serves_call_after_call(world: World) -> None:
     server = world.servers["usual"]
     before = server.connections

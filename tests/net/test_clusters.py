@@ -10,7 +10,8 @@ from support.clusters import EJECT, OK, Net
 from support.memory import in_memory
 
 from sidecar.errors import UpstreamError
-from sidecar.net.clusters import FULL, NO_ENDPOINT, Clusters
+from sidecar.net.cluster import FULL, NO_ENDPOINT
+from sidecar.net.clusters import Clusters
 from sidecar.net.wake import Wake
 from sidecar.policy.verdict import Permit, Reason, Refusal
 

@@ -7,7 +7,7 @@ from support.callers import Callers, request
 from support.memory import Pipe, in_memory, loop
 
 from sidecar.errors import CallerGone, DeadlinePassed
-from sidecar.http.h1 import Request
+from sidecar.http.h1 import Bounds, Request
 from sidecar.net.downstream import Downstream
 
 
@@ -283,6 +283,12 @@ async def test_a_bug_in_what_serves_ends_this_connection_and_no_other() -> None:
     assert (caller.end, other.end) == ("closed", "")
     assert [str(fault) for fault in callers.faults] == ["a bug"]
     assert len(callers.live) == 1
+
+
+@in_memory
+async def test_how_much_may_wait_for_a_reader_is_a_limit_that_is_set() -> None:
+    _, caller = connect(Served(), bounds=Bounds(buffer=4321))
+    assert caller.high == 4321
 
 
 @in_memory

@@ -6,7 +6,7 @@ import pytest
 from support.clusters import EJECT, OK, Net
 from support.memory import in_memory
 
-from sidecar.net.clusters import FULL
+from sidecar.net.cluster import FULL
 from sidecar.upstream.outlier import Outcome
 
 BAD = b"HTTP/1.1 503 Unavailable\r\ncontent-length: 0\r\n\r\n"
@@ -36,6 +36,21 @@ async def test_beyond_the_queue_a_call_is_refused() -> None:
     assert waiting.endpoint.in_flight == in_flight, "who is refused is no load"
     assert net.counter("upstream_rq_pending_overflow") == 1
     assert net.counter("upstream_cx_overflow") == 1
+
+
+@in_memory
+async def test_calls_under_way_have_a_limit_of_their_own() -> None:
+    net = Net(max_requests=2, max_connections=1)
+    held, waiting = await net.lent(), net.asked()
+    assert net.ask() is FULL
+    assert net.counter("upstream_rq_pending_overflow") == 1
+    waiting.end(net.loop.clock())
+    waiting.end(net.loop.clock())
+    again = net.asked()
+    assert net.ask() is FULL, "ending twice makes room once"
+    for lease in (held, again):
+        net.served(lease)
+    assert [net.asked().endpoint.in_flight for _ in range(2)] == [1, 2]
 
 
 @in_memory

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from support.clusters import OK, Net
 from support.memory import Pipe, in_memory
 
 from sidecar.errors import UpstreamError
-from sidecar.net.clusters import Lease
+from sidecar.net.cluster import Lease
 from sidecar.net.upstream import Upstream
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n"
@@ -43,6 +45,18 @@ async def test_a_server_that_is_not_read_is_stopped_and_goes_on_when_it_is() -> 
     assert pipe.reading
     await net.loop.settle()
     assert upstream.take() == b"y" * 10_000
+
+
+@in_memory
+async def test_how_much_may_wait_is_a_limit_that_is_set() -> None:
+    net = Net()
+    net.clusters.bounds = replace(net.clusters.bounds, buffer=100)
+    _, upstream, pipe = await sent(net)
+    pipe.say(HEAD + b"x" * 100)
+    assert pipe.reading
+    pipe.say(b"x")
+    assert not pipe.reading
+    assert upstream.take() == b"x" * 101
 
 
 @in_memory

@@ -35,6 +35,7 @@ class Pipe(asyncio.Transport):
         self.end = ""
         self.reading = True
         self.unsent = 0
+        self.high: int | None = None  # above which a reader is slow
         self._secure = secure
         self._held = b""
         self._loop = asyncio.get_running_loop()
