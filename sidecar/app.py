@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
+from json import dumps
 from typing import Final
 
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -28,6 +29,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from . import __version__
 from .admin.pages import cluster_gauges, pages
 from .admin.server import AdminServer, default_socket
+from .config.documents import MtlsMode
 from .config.problem import ConfigError
 from .config.snapshot import Service, Snapshot, callers
 from .errors import StartError
@@ -333,7 +335,11 @@ class App:
     def _announce(self, plan: Plan) -> None:
         for service in plan.snapshot.services.values():
             where = self._listeners[service.listen].address
-            self._say(f"{service.mtls.value.lower()} mTLS on {where} to `{service.cluster}`")
+            scheme = "http" if service.mtls is MtlsMode.DISABLE else "https"
+            target = ", ".join(self._world.clusters.addresses(service.cluster))
+            self._say(f"{scheme}://{where} (mTLS {service.mtls.value}) to {target}")
+            client = {"type": "http", "url": f"{scheme}://{where}/mcp"}
+            self._say("for clients: " + dumps({"mcpServers": {plan.name: client}}))
         self._say(f"admin on {self._admin.address}")
         self._say(self._who(plan))
         self._say("ready")

@@ -21,7 +21,8 @@ from .errors import (
     UpstreamError,
 )
 from .http.h1 import Request
-from .net.clusters import Clusters, Lease
+from .net.cluster import Lease
+from .net.clusters import Clusters
 from .net.downstream import Downstream
 from .observe.journal import Journal
 from .observe.record import Record

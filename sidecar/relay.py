@@ -15,7 +15,7 @@ from .errors import CallerGone, MessageError
 from .http.h1 import LAST_CHUNK, write_chunk, write_reply_head
 from .http.head import ReplyHead
 from .mcp.sse import Event, EventSplitter, write_event
-from .net.clusters import Lease
+from .net.cluster import Lease
 from .net.downstream import Downstream
 from .net.upstream import Upstream
 from .observe.record import Record

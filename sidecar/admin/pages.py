@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from ..net.clusters import Cluster, Clusters
+from ..net.cluster import Cluster
+from ..net.clusters import Clusters
 from ..observe.metrics import Metrics, Stat
 from .server import Page
 

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 from sidecar.http.h1 import Bounds
 from sidecar.http.lines import LineTables
-from sidecar.net.clusters import Cluster, Clusters, Lease
+from sidecar.net.cluster import Cluster, Lease
+from sidecar.net.clusters import Clusters
 from sidecar.net.deadlines import Deadlines
 from sidecar.net.tasks import Tasks
 from sidecar.net.wake import Wake
