@@ -37,6 +37,7 @@ from .exchange import World, serve
 from .http.h1 import Bounds
 from .http.lines import LineTables
 from .log import Log
+from .net.cluster import Means
 from .net.clusters import Clusters
 from .net.deadlines import Deadlines
 from .net.downstream import Door, Downstream, Times
@@ -110,15 +111,17 @@ class App:
         self._tables = tables
         journal = Journal(self._metrics, time.time, writes=plan.access != "none")
         clusters = Clusters(
-            tasks=self._tasks,
-            deadlines=self._deadlines,
-            tables=LineTables(limits.remembered_line_bytes, limits.remembered_peers),
-            bounds=Bounds(
-                limits.reply_head_bytes, limits.request_fields, 0, limits.write_buffer_bytes
-            ),
-            now=time.monotonic,
-            random=self._random.random,
-            tell=self._tell_ejections,
+            Means(
+                tasks=self._tasks,
+                deadlines=self._deadlines,
+                tables=LineTables(limits.remembered_line_bytes, limits.remembered_peers),
+                bounds=Bounds(
+                    limits.reply_head_bytes, limits.request_fields, 0, limits.write_buffer_bytes
+                ),
+                now=time.monotonic,
+                random=self._random.random,
+                tell=self._tell_ejections,
+            )
         )
         self._world = World(
             plan.snapshot, clusters, journal, time.monotonic, time.time, request_ids(), self._report

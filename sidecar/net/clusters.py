@@ -6,34 +6,19 @@ has no way to a server.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from ..http.h1 import Bounds
-from ..http.lines import LineTables
 from ..policy.verdict import Permit, Refusal
 from ..upstream.cluster import ClusterSpec
-from ..upstream.outlier import Events
 from .cluster import Cluster, Lease, Means
-from .deadlines import Deadlines
-from .tasks import Tasks
 from .wake import Wake
 
 
 class Clusters:
     """All clusters by name."""
 
-    def __init__(
-        self,
-        *,
-        tasks: Tasks,
-        deadlines: Deadlines,
-        tables: LineTables,
-        bounds: Bounds,
-        now: Callable[[], float],
-        random: Callable[[], float],
-        tell: Callable[[str, Events], None],
-    ) -> None:
-        self._means = Means(tasks, deadlines, tables, bounds, now, random, tell)
+    def __init__(self, means: Means) -> None:
+        self._means = means
         self._clusters: dict[str, Cluster] = {}
 
     def __iter__(self) -> Iterator[Cluster]:

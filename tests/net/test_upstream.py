@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from support.clusters import OK, Net
+from support.clusters import BOUNDS, OK, Net
 from support.memory import Pipe, in_memory
 
 from sidecar.errors import UpstreamError
@@ -49,8 +49,7 @@ async def test_a_server_that_is_not_read_is_stopped_and_goes_on_when_it_is() -> 
 
 @in_memory
 async def test_how_much_may_wait_is_a_limit_that_is_set() -> None:
-    net = Net()
-    net.clusters.bounds = replace(net.clusters.bounds, buffer=100)
+    net = Net(bounds=replace(BOUNDS, buffer=100))
     _, upstream, pipe = await sent(net)
     pipe.say(HEAD + b"x" * 100)
     assert pipe.reading

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from sidecar.http.h1 import Bounds
 from sidecar.http.lines import LineTables
-from sidecar.net.cluster import Cluster, Lease
+from sidecar.net.cluster import Cluster, Lease, Means
 from sidecar.net.clusters import Clusters
 from sidecar.net.deadlines import Deadlines
 from sidecar.net.tasks import Tasks
@@ -28,6 +28,9 @@ OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 EJECT = OutlierSpec(consecutive_5xx=2, base_ejection_time=10, interval=1, max_ejection_percent=100)
 
 
+BOUNDS = Bounds(head=16_384, fields=100, body=0)
+
+
 class Net:
     """One cluster named `files`, in memory."""
 
@@ -36,6 +39,7 @@ class Net:
         endpoints: Sequence[str] = ("a:80",),
         outlier: OutlierSpec | None = None,
         balance: Algorithm = Algorithm.ROUND_ROBIN,
+        bounds: Bounds = BOUNDS,
         **pool: float,
     ) -> None:
         self.loop = loop()
@@ -45,13 +49,15 @@ class Net:
         self.deadlines = Deadlines(self.loop, self.loop.clock)
         self.deadlines.start()
         self.clusters = Clusters(
-            tasks=self.tasks,
-            deadlines=self.deadlines,
-            tables=LineTables(32_768, 16),
-            bounds=Bounds(head=16_384, fields=100, body=0),
-            now=self.loop.clock,
-            random=lambda: 0.0,
-            tell=self._tell,
+            Means(
+                tasks=self.tasks,
+                deadlines=self.deadlines,
+                tables=LineTables(32_768, 16),
+                bounds=bounds,
+                now=self.loop.clock,
+                random=lambda: 0.0,
+                tell=self._tell,
+            )
         )
         self.spec = self.make(endpoints, outlier, balance, **pool)
         self.clusters.replace([self.spec])

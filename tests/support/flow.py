@@ -15,6 +15,7 @@ from sidecar.config.snapshot import Snapshot, compile_snapshot
 from sidecar.exchange import World, serve
 from sidecar.http.h1 import Bounds, Request
 from sidecar.http.lines import LineTables
+from sidecar.net.cluster import Means
 from sidecar.net.clusters import Clusters
 from sidecar.net.downstream import Downstream
 from sidecar.observe.journal import Journal
@@ -105,13 +106,15 @@ class Flow:
         self.journal = Kept(self.metrics, lambda: 1_700_000_000.0, writes=True)
         self.journal.records = []
         clusters = Clusters(
-            tasks=self.callers.tasks,
-            deadlines=self.callers.deadlines,
-            tables=LineTables(32_768, 16),
-            bounds=Bounds(16_384, 100, 0),
-            now=self.loop.clock,
-            random=lambda: 0.0,
-            tell=lambda _, __: None,
+            Means(
+                tasks=self.callers.tasks,
+                deadlines=self.callers.deadlines,
+                tables=LineTables(32_768, 16),
+                bounds=Bounds(16_384, 100, 0),
+                now=self.loop.clock,
+                random=lambda: 0.0,
+                tell=lambda _, __: None,
+            )
         )
         clusters.replace(self.snapshot.clusters)
         ids = count(1)
