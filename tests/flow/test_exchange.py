@@ -155,9 +155,11 @@ async def test_an_exchange_keeps_the_configuration_it_began_with() -> None:
 # -- what was never sent is tried elsewhere; what was sent is not
 
 
+@pytest.mark.parametrize("balance", ["ROUND_ROBIN", "LEAST_REQUEST", "RANDOM"])
 @in_memory
-async def test_a_server_that_cannot_be_reached_is_passed_over() -> None:
-    flow = Flow(ALLOW_ALL + REPLICAS, to="http://replicas.local")
+async def test_a_server_that_cannot_be_reached_is_passed_over(balance: str) -> None:
+    documents = ALLOW_ALL + REPLICAS.replace("ROUND_ROBIN", balance)
+    flow = Flow(documents, to="http://replicas.local")
     flow.loop.refuse = {"127.0.0.1:80", "127.0.0.2:80"}
     caller = await flow.called("POST", "/", b"once")
     await flow.answer(OK, "127.0.0.3:80")
