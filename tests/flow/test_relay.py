@@ -268,6 +268,14 @@ async def test_json_is_read_up_to_its_limit_and_refused_beyond(size: int, framed
 
 
 @in_memory
+async def test_json_that_says_it_will_be_too_long_is_not_waited_for() -> None:
+    flow = Flow(ALLOW_ALL + INSPECTION, limits="replyBodyBytes: 1000")
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1001\r\n\r\n"
+    assert understood((await asked(flow, head)).heard())[0] == 502
+    assert flow.server().end == "aborted"
+
+
+@in_memory
 async def test_an_event_up_to_its_limit_passes_and_one_beyond_breaks_the_stream() -> None:
     flow = Flow(ALLOW_ALL + INSPECTION, limits="eventBytes: 100")
     caller = await asked(flow, b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n")
