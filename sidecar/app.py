@@ -18,7 +18,6 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from json import dumps
@@ -33,7 +32,7 @@ from .config.documents import MtlsMode
 from .config.problem import ConfigError
 from .config.snapshot import Service, Snapshot, callers
 from .errors import StartError
-from .exchange import World, serve
+from .exchange import World, serve, still_allowed
 from .http.h1 import Bounds
 from .http.lines import LineTables
 from .log import Log
@@ -45,25 +44,14 @@ from .net.listener import Gate, Listener, Mtls, bind, peer_of
 from .net.tasks import Tasks
 from .observe.journal import Journal
 from .observe.metrics import Metrics, Stat
+from .plan import Plan, needing_restart
 from .policy.call import Peer
 from .replies import forwarded_client_cert
-from .rotation import IdentitySpec, Rotation
+from .rotation import Rotation
 from .upstream.outlier import Events
 
 _DRAIN_STEP: Final = 0.05  # seconds between two looks at what still runs
 _SWEEP_EVERY: Final = 0.25  # seconds: how late an ejected endpoint may return
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a load of the configuration gives: all that a running sidecar is made of."""
-
-    snapshot: Snapshot
-    identity: IdentitySpec | None
-    admin: str  # where to listen; empty for the default socket
-    access: str  # stdout, stderr, none or a file
-    name: str
-    warnings: str = ""  # as a person reads them
 
 
 class App:
@@ -80,7 +68,7 @@ class App:
         self._environment = environment
         self._ending = asyncio.Event()
         self._draining = False
-        self._reloading = False
+        self._reloading = self._reload_again = False
         self._last_reload_failed = ""
         self._listeners: dict[str, Listener] = {}
         self._live: set[Downstream] = set()
@@ -137,10 +125,8 @@ class App:
             wall=time.time,
             failed=self._handshake_failed,
             shook=self._shook,
-            max_connections=limits.connections,
-            max_handshakes=limits.handshakes,
-            handshake_timeout=limits.handshake_timeout,
         )
+        self._gate.limit(limits.connections, limits.handshakes, limits.handshake_timeout)
         self._admin = AdminServer(pages(self._metrics, clusters, self._unready, self._more_stats))
 
     async def _start(self, plan: Plan) -> None:
@@ -193,6 +179,7 @@ class App:
         if peer is not None and self._rotation is not None and self._rotation.current is not None:
             own = str(self._rotation.current.svid.id)
             down.forwarded_for = forwarded_client_cert(own, peer)
+            down.expires = time.monotonic() + peer.not_after - time.time()
         return peer
 
     def _mode(self, inbound: str) -> Mtls:
@@ -211,9 +198,13 @@ class App:
     # -- reloading
 
     def _reload_soon(self) -> None:
-        if not self._draining and not self._reloading:
-            self._reloading = True
-            self._tasks.spawn(self._reload(), "reload")
+        if self._draining:
+            return
+        if self._reloading:
+            self._reload_again = True  # what was read may be older than this signal
+            return
+        self._reloading = True
+        self._tasks.spawn(self._reload(), "reload")
 
     async def _reload(self) -> None:
         """Take a whole new configuration, or none of it."""
@@ -231,6 +222,9 @@ class App:
             self._say("configuration reloaded: " + self._who(plan))
         finally:
             self._reloading = False
+            if self._reload_again:
+                self._reload_again = False
+                self._reload_soon()
 
     def _refuse_reload(self, why: str) -> None:
         self._last_reload_failed = why.partition("\n")[0]
@@ -257,10 +251,24 @@ class App:
                 self._listeners[name].start()
             else:
                 self._listeners[name].door = door
+        limits = new.limits
+        self._gate.limit(limits.connections, limits.handshakes, limits.handshake_timeout)
         if self._rotation is not None and plan.identity is not None:
             self._rotation.spec = plan.identity
             self._rotation.look()
+        self._withdraw()
+        for what in needing_restart(self._plan, plan):
+            self._say(f"`{what}` has changed, which takes effect at the next start")
         self._plan = plan
+
+    def _withdraw(self) -> None:
+        """End what the new configuration would not have let begin."""
+        snapshot = self._world.snapshot
+        for down in list(self._live):
+            if down.peer.identity is None and self._mode(down.door.inbound) is Mtls.STRICT:
+                down.withdraw("callers must now prove who they are")
+            elif not still_allowed(down, snapshot, time.time()):
+                down.withdraw("a reload took the permit back")
 
     # -- ending
 

@@ -72,6 +72,10 @@ class CallerGone(DownstreamError):
     """The caller has left, or its connection is of no more use."""
 
 
+class PermitWithdrawn(SidecarError):
+    """What was allowed is allowed no more: the rules or the caller's standing changed."""
+
+
 class DeadlinePassed(SidecarError):
     """The exchange took longer than its limit allows."""
 

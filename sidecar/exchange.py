@@ -16,6 +16,7 @@ from .errors import (
     CallerGone,
     DeadlinePassed,
     PathError,
+    PermitWithdrawn,
     ProtocolError,
     SidecarError,
     UpstreamError,
@@ -27,7 +28,7 @@ from .net.downstream import Downstream
 from .observe.journal import Journal
 from .observe.record import Record
 from .policy.call import Call
-from .policy.decide import decide
+from .policy.decide import DENIED, decide
 from .policy.path import normalise
 from .policy.verdict import Permit, Reason, Refusal, Verdict
 from .relay import relay
@@ -63,7 +64,7 @@ async def serve(request: Request, down: Downstream, world: World) -> None:
         verdict = record.verdict = decide(call, service.policy, world.wall())
         record.finding = call.flagged
         if type(verdict) is Permit:
-            down.deadline = record.started + snapshot.limits.call_timeout
+            down.allow(snapshot.limits.call_timeout)
             verdict = record.verdict = await _forward(
                 request, call, verdict, service, down, record, world
             )
@@ -76,6 +77,14 @@ async def serve(request: Request, down: Downstream, world: World) -> None:
         _rescue(fault, down, record, world)
     finally:
         world.journal.write(record, world.now())
+
+
+def still_allowed(down: Downstream, snapshot: Snapshot, wall: float) -> bool:
+    """Whether the stream that passes on *down* would be allowed under *snapshot*."""
+    call, service = down.streaming, snapshot.services.get(down.door.inbound)
+    if call is None:
+        return True
+    return service is not None and type(decide(call, service.policy, wall)) is Permit
 
 
 def understand(request: Request, down: Downstream, service: Service) -> Call:
@@ -169,6 +178,8 @@ def _refusal_of(fault: Exception) -> Refusal:
             return Refusal(Reason.INVALID, detail, status=fault.status, detail=detail)
         case PathError():
             return Refusal(Reason.INVALID, detail, detail=detail)
+        case PermitWithdrawn():
+            return Refusal(Reason.DENIED, DENIED, detail=detail)
         case DeadlinePassed():
             return Refusal(Reason.TIMEOUT, "the server took too long", detail=detail)
         case UpstreamError():

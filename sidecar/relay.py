@@ -219,9 +219,10 @@ class _Reply:
         *through* is given each piece, and nothing at the end; what it returns goes on.
         """
         up, down, reply = self.up, self.down, self.up.reply
-        now, idle = self.world.now, self.world.snapshot.limits.stream_idle_timeout
+        idle = self.world.snapshot.limits.stream_idle_timeout
+        down.streaming = self.call
         while True:
-            down.deadline = now() + idle
+            down.allow(idle)
             piece = up.take()
             if piece and through is not None:
                 piece = self._through(through, piece)

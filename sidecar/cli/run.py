@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from ..app import App, Plan
+from ..app import App
 from ..config.bootstrap import Sidecar
 from ..config.files import load
 from ..config.loaded import Loaded
@@ -21,6 +21,7 @@ from ..config.problem import ConfigError, Problem
 from ..config.report import render
 from ..config.snapshot import compile_snapshot
 from ..errors import StartError
+from ..plan import Plan
 from ..rotation import IdentitySpec
 from ..spiffe.id import DEFAULT_TRUST_DOMAIN
 

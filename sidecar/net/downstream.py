@@ -12,10 +12,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, TypeAlias, cast
 
-from ..errors import CallerGone, DeadlinePassed, ProtocolError
+from ..errors import CallerGone, DeadlinePassed, PermitWithdrawn, ProtocolError
 from ..http.h1 import CONTINUE, Bounds, Request, RequestReader
 from ..http.lines import LineTables
-from ..policy.call import Peer
+from ..policy.call import Call, Peer
 from .deadlines import NEVER, Deadlines
 from .wake import Wake
 
@@ -64,12 +64,14 @@ class Downstream(asyncio.Protocol):
         "deadline",
         "door",
         "draining",
+        "expires",
         "forwarded_for",
         "gone",
         "half_closed",
         "paused",
         "peer",
         "request",
+        "streaming",
         "wake",
     )
 
@@ -86,6 +88,8 @@ class Downstream(asyncio.Protocol):
         self.busy = False  # a request is being served
         self.draining = False
         self.close_after = False
+        self.expires = NEVER  # when the caller's certificate ends, on the clock of deadlines
+        self.streaming: Call | None = None  # the call whose reply is passing, piece by piece
         self._transport: asyncio.Transport
         self._reader: RequestReader
         self._phase = _IDLE
@@ -151,7 +155,7 @@ class Downstream(asyncio.Protocol):
         """Have *request* served; without one, wait for the rest within the limits of time."""
         if request is not None:
             self.request = request
-            self.deadline = NEVER
+            self.deadline = self.expires
             self.wake()
             return
         reader = self._reader
@@ -165,18 +169,31 @@ class Downstream(asyncio.Protocol):
 
     def _await_request(self) -> None:
         self._phase = _IDLE
-        self.deadline = self.door.deadlines.now() + self.door.times.idle
+        self.allow(self.door.times.idle)
 
     def _enter(self, phase: int, limit: float) -> None:
         # The limit counts from the phase's first byte: a trickle does not renew it.
         if phase != self._phase:
             self._phase = phase
-            self.deadline = self.door.deadlines.now() + limit
+            self.allow(limit)
+
+    def allow(self, seconds: float) -> None:
+        """Give what goes on *seconds* from now, and never more than the certificate's life."""
+        self.deadline = min(self.door.deadlines.now() + seconds, self.expires)
+
+    def withdraw(self, why: str) -> None:
+        """End what passes, or the connection if nothing does: it is allowed no more."""
+        if self.streaming is not None:
+            self.wake.throw(PermitWithdrawn(why))
+        else:
+            self.drain()
 
     def expire(self) -> None:
         """A limit of time has passed: of the exchange, of a request half sent, or of idleness."""
         if self.busy:
-            self.wake.throw(DeadlinePassed("the exchange took too long"))
+            ended = self.door.deadlines.now() >= self.expires
+            why = "the caller's certificate has expired" if ended else "the exchange took too long"
+            self.wake.throw(DeadlinePassed(why))
         elif self._reader.began:
             fault = ProtocolError("the request took too long to come", 408)
             self._reader.broken = True
@@ -199,6 +216,7 @@ class Downstream(asyncio.Protocol):
                 self.close_after |= request.head is None or request.head.close
                 await serve(request, self)
                 self.busy = False
+                self.streaming = None
                 if not self._next():
                     return
         except CallerGone:
@@ -232,7 +250,7 @@ class Downstream(asyncio.Protocol):
     def drain(self) -> None:
         """Serve what is being served, and nothing after it."""
         self.draining = True
-        if not self.busy and not self.gone:
+        if not self.busy and self.request is None and not self.gone:
             self._transport.close()
 
     def abort(self) -> None:

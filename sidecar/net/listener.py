@@ -26,6 +26,7 @@ _BACKLOG: Final = 1024
 _ACCEPTS_A_TURN: Final = 32
 _TLS_HANDSHAKE: Final = 0x16  # the first byte of a TLS record that opens a handshake
 _EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_GOODBYE: Final = 5.0  # seconds to flush what was written, and for a caller to close TLS
 _PAUSE: Final = 0.2  # seconds without accepting, once the process is out of descriptors
 
 
@@ -46,9 +47,15 @@ class Gate:
     wall: Callable[[], float]
     failed: Callable[[str, str, str], None]  # peer, reason, detail
     shook: Callable[[], None]
-    max_connections: int
-    max_handshakes: int
-    handshake_timeout: float
+    max_connections: int = 0
+    max_handshakes: int = 0
+    handshake_timeout: float = 0.0
+
+    def limit(self, connections: int, handshakes: int, handshake_timeout: float) -> None:
+        """Set the limits; the time is in seconds."""
+        self.max_connections = connections
+        self.max_handshakes = handshakes
+        self.handshake_timeout = handshake_timeout
 
 
 class Listener:
@@ -139,7 +146,10 @@ class Listener:
                 raise IdentityError("no_identity", "this sidecar has no certificate yet")
             context = identity.context
         await self._loop.connect_accepted_socket(
-            lambda: Downstream(door, self._loop), sock, ssl=context
+            lambda: Downstream(door, self._loop),
+            sock,
+            ssl=context,
+            ssl_shutdown_timeout=_GOODBYE if context is not None else None,
         )
 
     async def _is_tls(self, sock: socket.socket) -> bool:

@@ -1,0 +1,40 @@
+"""What a load of the configuration gives, and which of it only a new start can change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from .config.snapshot import Snapshot
+from .rotation import IdentitySpec
+
+_LIMITS_AT_START: Final = (
+    "reply_head_bytes",
+    "tools_in_metrics",
+    "remembered_line_bytes",
+    "remembered_peers",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a load of the configuration gives: all that a running sidecar is made of."""
+
+    snapshot: Snapshot
+    identity: IdentitySpec | None
+    admin: str  # where to listen; empty for the default socket
+    access: str  # stdout, stderr, none or a file
+    name: str
+    warnings: str = ""  # as a person reads them
+
+
+def needing_restart(old: Plan, new: Plan) -> Iterator[str]:
+    """Yield what a reload cannot change."""
+    if old.admin != new.admin:
+        yield "admin.listen"
+    if old.access != new.access:
+        yield "log.access"
+    for name in _LIMITS_AT_START:
+        if getattr(old.snapshot.limits, name) != getattr(new.snapshot.limits, name):
+            yield f"limits.{name}"
