@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import secrets
 import signal
 import sys
 import tempfile
@@ -19,7 +18,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from itertools import count
 from json import dumps
 from typing import Final
 
@@ -35,6 +33,7 @@ from .errors import StartError
 from .exchange import World, serve, still_allowed
 from .http.h1 import Bounds
 from .http.lines import LineTables
+from .ids import request_ids
 from .log import Log
 from .net.cluster import Means
 from .net.clusters import Clusters
@@ -396,10 +395,3 @@ _AS_GAUGES: Final = {
     "server.config_last_reload_successful": "sidecar_config_last_reload_successful",
     "server.certificate_expiry_seconds": "sidecar_cert_expiry_timestamp_seconds",
 }
-
-
-def request_ids() -> Callable[[], str]:
-    """Return a source of ids that no other process and no later start repeats."""
-    start = secrets.token_hex(8)
-    numbers = count(1)
-    return lambda: f"{start}-{next(numbers):08x}"
