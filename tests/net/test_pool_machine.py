@@ -51,7 +51,6 @@ class Pool(RuleBasedStateMachine):
         async def end_all() -> None:
             for lease in self.leases:
                 lease.end(self.net.loop.clock())
-            self.net.loop.refuse.clear()
             await self.net.loop.settle()
             cluster = self.net.cluster
             assert (cluster.active, cluster.pending) == (0, 0)
@@ -133,11 +132,27 @@ class Pool(RuleBasedStateMachine):
         """A server stops listening, or listens again."""
         (self.net.loop.refuse.add if refuses else self.net.loop.refuse.discard)(address)
 
+    @rule(greeting=st.sampled_from(["", "", "hang_up", "reset", "babble"]))
+    def greet(self, greeting: str) -> None:
+        """From now on servers do this as soon as they are connected."""
+
+        def babble(pipe: Pipe) -> None:
+            pipe.say(OK[:11])
+
+        def hang_up(pipe: Pipe) -> None:
+            getattr(pipe, greeting)()
+
+        self.net.loop.on_open = babble if greeting == "babble" else hang_up
+        if not greeting:
+            self.net.loop.on_open = lambda pipe: None
+
     @rule(address=st.sampled_from(ADDRESSES), outcome=st.sampled_from(list(Outcome)[1:4]))
     def blame(self, address: str, outcome: Outcome) -> None:
+        """An endpoint fails often enough to be ejected, whatever its connections do."""
+
         async def step() -> None:
             endpoint = self.net.cluster.endpoints.get(address)
-            if endpoint is not None:
+            for _ in range(2 if endpoint is not None else 0):
                 self.net.cluster.failed(endpoint, outcome, self.net.loop.clock())
 
         self.run(step())
