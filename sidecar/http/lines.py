@@ -86,8 +86,6 @@ _HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,
 _MAX_DIGITS: Final = 15
 _ALONE: Final = (b"close", b"keep-alive")
 
-_SPACES: Final = (b" ", b"\t")
-
 # Names of lines that are judged each time, as they are mostly written, with what
 # `field_of` would find out; every other spelling goes through it.
 _AFRESH: Final = (
@@ -113,6 +111,9 @@ def _as_written(kinds: dict[bytes, int]) -> dict[bytes, tuple[bytes, int]]:
 
 _PLAIN_REQUEST: Final = _as_written(_REQUEST)
 _PLAIN_REPLY: Final = _as_written(_BOTH)
+
+# A value that needs no trimming.
+_VALUE: Final = re.compile(rb"[^\x00-\x20\x7f](?:[^\x00-\x08\x0a-\x1f\x7f]*[^\x00-\x20\x7f])?+")
 
 # What a remembered line costs beside its own bytes, roughly: key, field, slots.
 _ENTRY_BYTES: Final = 320
@@ -155,16 +156,17 @@ def judge_line(line: bytes, *, request: bool) -> Field | None:
     Stricter than h11 (RFC 9110 5.5): no control characters but the tab. Lengths, too
     many to be remembered, pass by digits alone.
     """
-    match = _LINE.fullmatch(line)
-    if match is None:
-        return None
-    name, value = match.groups()
+    name, colon, value = line.partition(b": ")
     plain = (_PLAIN_REQUEST if request else _PLAIN_REPLY).get(name)
-    if plain is None or line[len(name) :] != b": " + value or value[-1:] in _SPACES:
-        field = field_of(name, value.rstrip(b" \t"), request=request)
-    else:
+    if plain is not None and colon and _VALUE.fullmatch(value):
         lower, kind = plain
         field = _field(Field, (kind, lower, value, line + b"\r\n", (lower, value)))
+    else:
+        match = _LINE.fullmatch(line)
+        if match is None:
+            return None
+        name, value = match.groups()
+        field = field_of(name, value.rstrip(b" \t"), request=request)
     if field.kind == LENGTH and not (value.isdigit() and len(value) <= _MAX_DIGITS):
         return None
     return field

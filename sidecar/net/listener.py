@@ -20,7 +20,7 @@ from ..errors import IdentityError, StartError
 from ..policy.call import Peer
 from .downstream import Door, Downstream
 from .tasks import Tasks
-from .tls import Identity, identify, reason_of
+from .tls import Identity, reason_of
 
 _BACKLOG: Final = 1024
 _ACCEPTS_A_TURN: Final = 32
@@ -177,7 +177,7 @@ def peer_of(transport: asyncio.BaseTransport, gate: Gate) -> Peer | None:
     try:
         if identity is None:
             raise IdentityError("no_identity", "this sidecar has no certificate")
-        svid = identify(connection, identity.bundles, gate.wall())
+        svid = identity.peer(connection, gate.wall())
     except IdentityError as error:
         gate.failed(f"{ip}:{port}", error.reason, str(error))
         return None

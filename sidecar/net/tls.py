@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ..errors import IdentityError, StartError
@@ -18,6 +18,7 @@ from ..spiffe.bundle import Bundles
 from ..spiffe.svid import X509Svid, verify
 
 ALPN: Final = ("http/1.1",)
+_MAX_SEEN: Final = 1024  # chains remembered as judged
 _DER: Final = 2  # _ssl.ENCODING_DER
 
 # OpenSSL's X509_V_ERR_* codes and what they mean to an operator.
@@ -45,6 +46,24 @@ class Identity:
     svid: X509Svid
     bundles: Bundles
     context: ssl.SSLContext
+    _seen: dict[tuple[bytes, ...], X509Svid] = field(default_factory=dict, compare=False)
+
+    def peer(self, connection: ssl.SSLObject, now: float) -> X509Svid:
+        """Return the SVID at the other end of *connection*. Raises IdentityError.
+
+        OpenSSL has verified the path, anew each time. What is asked beyond it depends on
+        nothing but the chain, our bundles and the time, so a chain that was judged is
+        remembered as long as this identity is, and asked only for its time again.
+        """
+        chain = tuple(_verified_chain(connection))
+        svid = self._seen.get(chain)
+        if svid is not None and svid.not_before <= now < svid.not_after:
+            return svid
+        svid = judge_chain(chain, self.bundles, now)
+        while len(self._seen) >= _MAX_SEEN:
+            del self._seen[next(iter(self._seen))]
+        self._seen[chain] = svid
+        return svid
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,15 +137,11 @@ def _try(context: ssl.SSLContext, pair: Pair, bundles: Bundles, now: float) -> N
                 side.do_handshake()
             except ssl.SSLWantReadError:
                 continue
-    identify(server, bundles, now)
+    judge_chain(_verified_chain(server), bundles, now)
 
 
-def identify(connection: ssl.SSLObject, bundles: Bundles, now: float) -> X509Svid:
-    """Return the SVID at the other end of *connection*. Raises IdentityError.
-
-    OpenSSL has verified the path; everything that SPIFFE asks beyond it is asked here.
-    """
-    chain = _verified_chain(connection)
+def judge_chain(chain: Sequence[bytes], bundles: Bundles, now: float) -> X509Svid:
+    """Return the SVID that a verified *chain* proves by SPIFFE's rules. Raises IdentityError."""
     if not chain:
         raise IdentityError("no_certificate", "no certificate was presented")
     return verify(chain, bundles, now)
