@@ -102,6 +102,7 @@ def understand(request: Request, down: Downstream, service: Service) -> Call:
         head.content_type.decode("latin-1"),
         service.port,
         head.content_encoding.decode("latin-1"),
+        destination_ip=down.local_ip,
     )
 
 

@@ -68,6 +68,7 @@ class Downstream(asyncio.Protocol):
         "forwarded_for",
         "gone",
         "half_closed",
+        "local_ip",
         "paused",
         "peer",
         "request",
@@ -81,6 +82,7 @@ class Downstream(asyncio.Protocol):
         self.deadline = NEVER
         self.request: Request | None = None
         self.peer: Peer
+        self.local_ip = ""  # the address that the caller reached us at
         self.forwarded_for = b""  # the lines that tell the server who called, made once
         self.paused = False  # the caller does not take what we write
         self.gone = False
@@ -106,6 +108,7 @@ class Downstream(asyncio.Protocol):
             self._transport.abort()
             return
         self.peer = peer
+        self.local_ip = str((transport.get_extra_info("sockname") or ("",))[0])
         self._transport.set_write_buffer_limits(high=door.bounds.buffer)
         self._reader = RequestReader(door.tables.of(peer.principal), door.bounds)
         door.live.add(self)

@@ -20,7 +20,7 @@ from ..errors import IdentityError, StartError
 from ..policy.call import Peer
 from .downstream import Door, Downstream
 from .tasks import Tasks
-from .tls import Identity, reason_of
+from .tls import Identity, asked_name, reason_of
 
 _BACKLOG: Final = 1024
 _ACCEPTS_A_TURN: Final = 32
@@ -182,15 +182,8 @@ def peer_of(transport: asyncio.BaseTransport, gate: Gate) -> Peer | None:
         gate.failed(f"{ip}:{port}", error.reason, str(error))
         return None
     gate.shook()
-    return Peer(
-        svid.id,
-        ip,
-        port,
-        svid.sha256,
-        svid.serial,
-        svid.not_after,
-        connection.server_hostname or "",
-    )
+    name = asked_name(connection)
+    return Peer(svid.id, ip, port, svid.sha256, svid.serial, svid.not_after, name)
 
 
 def bind(address: str) -> socket.socket:

@@ -95,7 +95,18 @@ def _server_context(pair: Pair, bundles: Bundles) -> ssl.SSLContext:
     _load(context, pair)
     _trust(context, bundles)
     context.verify_mode = ssl.CERT_REQUIRED
+    context.sni_callback = _note_name
     return context
+
+
+def _note_name(connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
+    """Keep the name that the caller asked for, for rules to read; nothing is switched by it."""
+    connection.asked_name = name or ""  # type: ignore[attr-defined]
+
+
+def asked_name(connection: ssl.SSLObject) -> str:
+    """Return the server name that the caller sent (SNI), empty if it sent none."""
+    return str(getattr(connection, "asked_name", ""))
 
 
 def _load(context: ssl.SSLContext, pair: Pair) -> None:
