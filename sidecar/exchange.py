@@ -55,12 +55,14 @@ async def serve(request: Request, down: Downstream, world: World) -> None:
     snapshot = world.snapshot  # pinned: a reload changes nothing for this exchange
     record = Record(world.next_id(), down.peer, down.door.inbound, world.now())
     try:
-        if request.fault is not None:
-            raise request.fault
         service = snapshot.services.get(down.door.inbound)
         if service is None:
             raise UpstreamError("its listener is gone", sent=False, status=503)
-        call = record.call = understand(request, down, service)
+        if request.head is not None:
+            record.call = understand(request, down, service)
+        if request.fault is not None or record.call is None:
+            raise request.fault or ProtocolError("no request")
+        call = record.call
         verdict = record.verdict = decide(call, service.policy, world.wall())
         record.finding = call.flagged
         if type(verdict) is Permit:

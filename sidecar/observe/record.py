@@ -12,6 +12,7 @@ from typing import Final
 from ..policy.call import Call, Peer
 from ..policy.verdict import Finding, Permit, Refusal, Verdict
 
+_LONGEST_ID: Final = 128  # bytes of a caller's own request id that are kept
 _LONGEST: Final = 512  # characters of a caller's text that a record keeps
 
 
@@ -74,6 +75,9 @@ class Record:
             "upstream": self.upstream,
             "overhead_ms": round(overhead * 1e3, 3),
         }
+        own = call.header(b"x-request-id") if call is not None else None
+        if own:
+            line["caller_request_id"] = own[:_LONGEST_ID].decode("latin-1")
         detail = verdict.detail if type(verdict) is Refusal else self.broken
         if detail or self.broken:
             line["detail"] = (detail or self.broken)[:_LONGEST]

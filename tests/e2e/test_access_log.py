@@ -43,7 +43,7 @@ FIELDS = [
     *("ts", "request_id", "peer", "caller", "http_method", "path", "mcp_method", "tool"),
     *("verdict", "reason", "rule", "at", "status", "upstream", "overhead_ms"),
 ]
-MORE = {"detail", "finding"}
+MORE = {"detail", "finding", "caller_request_id"}
 READ = tool("read_file", path="/srv/private-path")
 
 
@@ -222,6 +222,27 @@ def test_a_callers_own_request_id_never_reaches_the_server(
 
 
 # -- who called
+
+
+def test_a_callers_own_request_id_is_kept_beside_ours_and_bounded(
+    daemon: Daemon, server: Recorder
+) -> None:
+    with daemon.caller("agent/alice") as alice:
+        answer = alice.ask("POST", "/mcp", READ, (*JSON, ("X-Request-Id", "mine-" + "x" * 500)))
+    line = line_of(daemon, server, answer)
+    assert line["caller_request_id"] == ("mine-" + "x" * 500)[:128]
+    assert line["request_id"] != line["caller_request_id"]
+
+
+def test_a_request_that_broke_off_is_told_by_what_came_of_it(
+    daemon: Daemon, server: Recorder
+) -> None:
+    with daemon.caller("agent/alice") as alice:
+        alice.send(b"POST /mcp/x HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\n\r\n")
+        answer = alice.reply()
+    line = line_of(daemon, server, answer)
+    assert answer.status == line["status"] == 413
+    assert (line["http_method"], line["path"], line["reason"]) == ("POST", "/mcp/x", "too_large")
 
 
 def test_the_server_is_told_who_called_in_envoys_form(daemon: Daemon, server: Recorder) -> None:
