@@ -112,7 +112,7 @@ class _Compiler:
         for inbound in self._spec.inbound:
             cluster = self._cluster(inbound)
             if cluster is not None:
-                cluster = _told_apart(cluster, clusters)
+                cluster = _told_apart(cluster, inbound, clusters)
                 clusters[cluster.name] = cluster
                 services[str(inbound.listen)] = self._service(inbound, cluster)
         if self._notes.errors:
@@ -213,14 +213,17 @@ class _Compiler:
         return Scans(_scanner(refuse), _scanner(note))
 
 
-def _told_apart(cluster: ClusterSpec, others: Mapping[str, ClusterSpec]) -> ClusterSpec:
+def _told_apart(
+    cluster: ClusterSpec, inbound: Inbound, others: Mapping[str, ClusterSpec]
+) -> ClusterSpec:
     """Return *cluster* under a name that no different one of *others* has.
 
     Two servers may go by one service's name, such as the address of this machine.
+    Of one service, what is written as `to` decides everything that a cluster is.
     """
     if others.get(cluster.name, cluster) == cluster:
         return cluster
-    return replace(cluster, name=f"{cluster.name}|{cluster.endpoints[0].address}")
+    return replace(cluster, name=f"{cluster.name}|{inbound.to}")
 
 
 def _scanner(patterns: Sequence[Pattern]) -> Scanner | None:
