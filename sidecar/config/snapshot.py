@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from ..errors import Where
 from ..mcp.edit import CONCERNS
 from ..policy.authz import Mesh, RuleSet
 from ..policy.decide import Policy, Scans
@@ -40,6 +41,8 @@ from .selection import Workload, mtls_of
 
 _SELECTS_NOTHING: Final = "SC0901"
 _NO_TARGET: Final = "SC0902"
+_SAME_ADDRESS: Final = "SC0705"
+_NOWHERE: Final = Where("the bootstrap")  # of a bootstrap that was made, not read
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,7 @@ class _Compiler:
         services: dict[str, Service] = {}
         clusters: dict[str, ClusterSpec] = {}
         for inbound in self._spec.inbound:
+            self._check_listen(inbound, services)
             cluster = self._cluster(inbound)
             if cluster is not None:
                 cluster = _told_apart(cluster, inbound, clusters)
@@ -147,6 +151,17 @@ class _Compiler:
         return ours
 
     # -- one inbound
+
+    def _check_listen(self, inbound: Inbound, services: Mapping[str, Service]) -> None:
+        """Note a second inbound of one address: it would take the first one's place."""
+        if str(inbound.listen) in services:
+            self._notes.error(
+                _SAME_ADDRESS,
+                f"a second inbound listens on {inbound.listen}",
+                Place(inbound.at or _NOWHERE),
+                why="a listener goes by the address that is written, and this one is taken",
+                help="give it a port of its own",
+            )
 
     def _cluster(self, inbound: Inbound) -> ClusterSpec | None:
         service = inbound.service or inbound.to.host or "localhost"
