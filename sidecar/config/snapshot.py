@@ -16,7 +16,8 @@ from ..mcp.edit import CONCERNS
 from ..policy.authz import Mesh, RuleSet
 from ..policy.decide import Policy, Scans
 from ..policy.path import Normalisation
-from ..policy.scan.scanner import Pattern, Scanner
+from ..policy.scan.fold import Fold
+from ..policy.scan.scanner import Pattern, Scanner, literal
 from ..policy.spec import Action, PolicySpec
 from ..policy.verdict import RuleRef
 from ..upstream.cluster import ClusterSpec
@@ -41,6 +42,7 @@ from .selection import Workload, mtls_of
 
 _SELECTS_NOTHING: Final = "SC0901"
 _NO_TARGET: Final = "SC0902"
+_NOT_SCANNABLE: Final = "SC0503"
 _SAME_ADDRESS: Final = "SC0705"
 _NOWHERE: Final = Where("the bootstrap")  # of a bootstrap that was made, not read
 
@@ -110,6 +112,8 @@ class _Compiler:
 
     def snapshot(self) -> Snapshot:
         """Compile everything, or raise with everything that is wrong."""
+        self._check_patterns()
+        requests, replies = map(self._scans, (Direction.REQUEST, Direction.RESPONSE))
         services: dict[str, Service] = {}
         clusters: dict[str, ClusterSpec] = {}
         for inbound in self._spec.inbound:
@@ -118,7 +122,9 @@ class _Compiler:
             if cluster is not None:
                 cluster = _told_apart(cluster, inbound, clusters)
                 clusters[cluster.name] = cluster
-                services[str(inbound.listen)] = self._service(inbound, cluster)
+                services[str(inbound.listen)] = self._service(
+                    inbound, cluster, self._policy(inbound, requests, replies)
+                )
         if self._notes.errors:
             raise ConfigError(self._notes.problems)
         return Snapshot(
@@ -174,13 +180,13 @@ class _Compiler:
             self._notes.error(_NO_TARGET, str(error), place)
             return None
 
-    def _service(self, inbound: Inbound, cluster: ClusterSpec) -> Service:
+    def _service(self, inbound: Inbound, cluster: ClusterSpec, policy: Policy) -> Service:
         port = inbound.listen.port
         mode, ports = mtls_of(self._workload, self._peers, self._spec.mtls)
         return Service(
             listen=str(inbound.listen),
             port=port,
-            policy=self._policy(inbound),
+            policy=policy,
             cluster=cluster.name,
             authority=inbound.to.authority.encode("ascii"),
             preserve_host=inbound.host is HostMode.PRESERVE,
@@ -198,7 +204,7 @@ class _Compiler:
         ]
         return min(said, default=self._spec.limits.request_body_bytes)
 
-    def _policy(self, inbound: Inbound) -> Policy:
+    def _policy(self, inbound: Inbound, requests: Scans, replies: Scans) -> Policy:
         spec = self._spec
         rules = RuleSet(
             [document.policy for document in self._policies],
@@ -207,11 +213,24 @@ class _Compiler:
         )
         return Policy(
             rules,
-            requests=self._scans(Direction.REQUEST),
-            replies=self._scans(Direction.RESPONSE),
+            requests=requests,
+            replies=replies,
             plain_paths=frozenset(inbound.plain_paths),
             max_depth=spec.limits.json_depth,
         )
+
+    # -- what all inbounds are scanned for
+
+    def _check_patterns(self) -> None:
+        """Note each pattern of which folding leaves nothing, or too much, to look for."""
+        fold = Fold()
+        for document in self._inspections:
+            for pattern in document.inspection.patterns:
+                try:
+                    literal(pattern.text, fold)
+                except ValueError as error:
+                    place = Place(pattern.at or document.at)
+                    self._notes.error(_NOT_SCANNABLE, f"pattern `{pattern.id}`: {error}", place)
 
     def _scans(self, direction: Direction) -> Scans:
         refuse: list[Pattern] = []
@@ -225,7 +244,17 @@ class _Compiler:
             for pattern in inspection.patterns:
                 rule = RuleRef(name, at=pattern.at or document.at)
                 kept.append(Pattern(pattern.id, pattern.text, rule))
-        return Scans(_scanner(refuse), _scanner(note))
+        return Scans(self._scanner(refuse), self._scanner(note))
+
+    def _scanner(self, patterns: Sequence[Pattern]) -> Scanner | None:
+        if not patterns or self._notes.errors:
+            return None  # where there are errors, no snapshot comes of it
+        try:
+            # A reply that its first pass clears holds no list to be shortened either.
+            return Scanner(patterns, concerns=CONCERNS)
+        except ValueError as error:  # too many patterns, all documents together
+            self._notes.error(_NOT_SCANNABLE, str(error), Place(self._inspections[-1].at))
+            return None
 
 
 def _told_apart(
@@ -239,11 +268,6 @@ def _told_apart(
     if others.get(cluster.name, cluster) == cluster:
         return cluster
     return replace(cluster, name=f"{cluster.name}|{inbound.to}")
-
-
-def _scanner(patterns: Sequence[Pattern]) -> Scanner | None:
-    # A reply that its first pass clears holds no list to be shortened either.
-    return Scanner(patterns, concerns=CONCERNS) if patterns else None
 
 
 def callers(snapshot: Snapshot) -> tuple[str, ...]:
