@@ -108,7 +108,8 @@ class _Compiler:
             if isinstance(d, Inspection | WasmPlugin) and self._is_ours(d, d.inspection.selector)
         ]
         for peer in self._peers:
-            self._is_ours(peer, peer.spec.selector)
+            if self._is_ours(peer, peer.spec.selector):
+                self._check_level(peer)
 
     def snapshot(self) -> Snapshot:
         """Compile everything, or raise with everything that is wrong."""
@@ -155,6 +156,18 @@ class _Compiler:
                 help="check the namespace and `selector.matchLabels` for a typing mistake",
             )
         return ours
+
+    def _check_level(self, peer: PeerAuthentication) -> None:
+        """Note a policy that `mtls_of` passes over although its labels are ours."""
+        root = self._workload.root_namespace
+        if peer.metadata.namespace == root and peer.spec.selector.match_labels:
+            self._notes.warning(
+                _SELECTS_NOTHING,
+                f"`{peer.metadata.name}` has a selector in the root namespace and has no effect",
+                Place(peer.at),
+                why=f"a PeerAuthentication of `{root}` is for the whole mesh, as in Istio",
+                help="remove the selector, or write it in the workload's own namespace",
+            )
 
     # -- one inbound
 
