@@ -209,11 +209,12 @@ class _Compiler:
         )
 
     def _body_bytes(self) -> int:
-        """The smallest of what inspections take; the limit where none of them says."""
+        """The smallest of what inspections of requests take; the limit where none says."""
         said = [
             document.inspection.max_body_bytes
             for document in self._inspections
             if document.inspection.max_body_bytes is not None
+            and Direction.REQUEST in document.inspection.directions
         ]
         return min(said, default=self._spec.limits.request_body_bytes)
 
