@@ -158,7 +158,6 @@ class Downstream(asyncio.Protocol):
         """Have *request* served; without one, wait for the rest within the limits of time."""
         if request is not None:
             self.request = request
-            self.deadline = self.expires
             self.wake()
             return
         reader = self._reader
@@ -197,6 +196,8 @@ class Downstream(asyncio.Protocol):
             ended = self.door.deadlines.now() >= self.expires
             why = "the caller's certificate has expired" if ended else "the exchange took too long"
             self.wake.throw(DeadlinePassed(why))
+        elif self.paused:
+            self.abort()  # it does not read what it was told
         elif self._reader.began:
             fault = ProtocolError("the request took too long to come", 408)
             self._reader.broken = True
@@ -212,9 +213,11 @@ class Downstream(asyncio.Protocol):
         serve = self.door.serve
         try:
             while True:
-                while self.request is None:
+                # Who does not take a reply gets no other: they would pile up here.
+                while self.request is None or self.paused:
                     await self.wake
                 request = self.request
+                self.deadline = self.expires
                 self.busy = True
                 self.close_after |= request.head is None or request.head.close
                 await serve(request, self)
