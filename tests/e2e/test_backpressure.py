@@ -217,6 +217,18 @@ def test_json_up_to_the_limit_passes(inspected: World) -> None:
     assert (answer.status, answer.body) == (200, json_of(1024 * 1024))
 
 
+def test_who_asks_again_and_again_and_reads_nothing_is_answered_once(inspected: World) -> None:
+    before, seen = inspected.memory(), len(inspected.server.seen)
+    with inspected.caller(receive_buffer=65_536) as caller:
+        for _ in range(60):
+            caller.send("GET", "/json-at-limit")
+        assert inspected.server.until(lambda: len(inspected.server.seen) > seen)
+        time.sleep(0.5)
+        assert len(inspected.server.seen) - seen < 30, "what it does not read is not fetched"
+        assert inspected.memory() - before < 2 * GROWTH
+        assert {caller.reply().status for _ in range(60)} == {200}
+
+
 @pytest.mark.parametrize("path", ["/json-over-limit", "/endless-json"])
 def test_json_over_the_limit_is_refused_and_not_passed_unscanned(
     inspected: World, path: str

@@ -286,6 +286,37 @@ async def test_a_bug_in_what_serves_ends_this_connection_and_no_other() -> None:
 
 
 @in_memory
+async def test_who_does_not_take_a_reply_gets_no_other() -> None:
+    served = Served(waits=True)
+    _, caller = connect(served)
+    caller.say(request("GET", "/a") * 3)
+    await loop().settle()
+    caller.stall()
+    served.go()
+    await loop().settle()
+    assert len(served.requests) == 1
+    caller.drain()
+    await loop().settle()
+    assert len(served.requests) == 3
+    assert caller.heard() == b"200 /a\n" * 3
+
+
+@pytest.mark.parametrize("ahead", [b"", b"GET /b HT", request("GET", "/b")])
+@in_memory
+async def test_who_takes_nothing_for_too_long_is_cut_off(ahead: bytes) -> None:
+    served = Served()
+    callers, caller = connect(served)
+    caller.say(request("GET", "/a"))
+    await loop().settle()
+    caller.stall()
+    if ahead:
+        caller.say(ahead)
+    await loop().settle(61)
+    assert (caller.end, len(served.requests)) == ("aborted", 1)
+    assert len(callers.live) == len(callers.deadlines) == len(callers.tasks) == 0
+
+
+@in_memory
 async def test_how_much_may_wait_for_a_reader_is_a_limit_that_is_set() -> None:
     _, caller = connect(Served(), bounds=Bounds(buffer=4321))
     assert caller.high == 4321
