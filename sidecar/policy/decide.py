@@ -172,11 +172,10 @@ def _read(call: Call, policy: Policy) -> Refusal | None:
 
 def _is_json(content_type: str) -> bool:
     """Whether *content_type* is JSON in UTF-8, the only charset that is read (RFC 8259 8.1)."""
-    kind, _, parameters = content_type.partition(";")
-    if kind.strip().lower() != "application/json":
-        return False
-    charset = parameters.lower().replace(" ", "").replace('"', "")
-    return "charset=" not in charset or "charset=utf-8" in charset
+    kind, *parameters = content_type.lower().split(";")
+    # Each of them: of two, one reader takes the first and another one the last.
+    charsets = ["".join(one.replace('"', "").split()) for one in parameters if "charset" in one]
+    return kind.strip() == _PLAIN_JSON and all(one == "charset=utf-8" for one in charsets)
 
 
 def _scan(call: Call, scans: Scans) -> Finding | None:
