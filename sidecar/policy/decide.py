@@ -7,6 +7,7 @@ refused wherever a rule or a pattern would have to judge it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -23,6 +24,8 @@ from .verdict import Duties, Finding, Inspector, Permit, Reason, Refusal, RuleRe
 DENIED: Final = "RBAC: access denied"  # Envoy's words, which clients know
 _INJECTION: Final = "the content was refused by an inspection"
 _PLAIN_JSON: Final = "application/json"
+_ESCAPE: Final = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
+_CONTROLS: Final = {"n": "\n", "r": "\r", "t": "\t", "b": "", "f": " "}
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +194,21 @@ def _look(call: Call, scanner: Scanner) -> Finding | None:
         # JSON under another name: its escapes must not hide anything from the scan.
         value = parse_value(call.body)
     except MessageError:
-        return scanner.raw(call.body)
+        return scanner.raw(call.body) or scanner.raw(_unescaped(call.body))
     return scanner.message(call.body, value)
+
+
+def _unescaped(body: bytes) -> bytes:
+    """Return *body* as whoever takes it for JSON would read its strings, strict JSON or not."""
+    text = _ESCAPE.sub(_escaped, body.decode("utf-8", "ignore"))
+    # Through UTF-16, where two escapes that are one character become it.
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "ignore").encode()
+
+
+def _escaped(escape: re.Match[str]) -> str:
+    if escape[1]:
+        return chr(int(escape[1], 16))
+    return _CONTROLS.get(escape[2], escape[2])
 
 
 def _injection(finding: Finding) -> Refusal:
