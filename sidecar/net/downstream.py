@@ -192,7 +192,9 @@ class Downstream(asyncio.Protocol):
 
     def expire(self) -> None:
         """A limit of time has passed: of the exchange, of a request half sent, or of idleness."""
-        if self.busy:
+        if self._transport.is_closing():
+            self._transport.abort()  # it does not even take the end
+        elif self.busy:
             ended = self.door.deadlines.now() >= self.expires
             why = "the caller's certificate has expired" if ended else "the exchange took too long"
             self.wake.throw(DeadlinePassed(why))
@@ -204,7 +206,7 @@ class Downstream(asyncio.Protocol):
             self.request = Request(None, fault=fault)
             self.wake()
         else:
-            self._transport.close()
+            self._close()
 
     # -- the flow
 
@@ -256,8 +258,8 @@ class Downstream(asyncio.Protocol):
     def drain(self) -> None:
         """Serve what is being served, and nothing after it."""
         self.draining = True
-        if not self.busy and self.request is None and not self.gone:
-            self._transport.close()
+        if not self.busy and self.request is None:
+            self._close()
 
     def abort(self) -> None:
         """Break the connection, so that a reply half sent can't look whole."""
@@ -267,4 +269,5 @@ class Downstream(asyncio.Protocol):
 
     def _close(self) -> None:
         if not self.gone:
+            self.allow(self.door.times.idle)
             self._transport.close()
