@@ -317,6 +317,21 @@ async def test_who_takes_nothing_for_too_long_is_cut_off(ahead: bytes) -> None:
 
 
 @in_memory
+async def test_who_does_not_even_take_the_end_is_cut_off() -> None:
+    served = Served(waits=True)
+    callers, caller = connect(served)
+    caller.say(request("GET", "/a", b"", "connection: close"))
+    await loop().settle()
+    caller.stall()
+    served.go()
+    await loop().settle()
+    assert caller.end == "closing"
+    await loop().settle(61)
+    assert caller.end == "aborted"
+    assert len(callers.live) == len(callers.deadlines) == len(callers.tasks) == 0
+
+
+@in_memory
 async def test_how_much_may_wait_for_a_reader_is_a_limit_that_is_set() -> None:
     _, caller = connect(Served(), bounds=Bounds(buffer=4321))
     assert caller.high == 4321

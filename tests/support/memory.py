@@ -107,7 +107,9 @@ class Pipe(asyncio.Transport):
         return known.get(name, default)
 
     def _finish(self, how: str) -> None:
-        if not self.end:
+        if how == "closed" and self.unsent and not self.end:
+            self.end = "closing"  # what was written goes first, and it does not go
+        elif self.end in ("", "closing"):
             self.end = how
             self._loop.call_soon(self.protocol.connection_lost, None)
 
