@@ -88,11 +88,11 @@ def read_request(head: bytes, table: LineTable, max_fields: int) -> RequestHead:
     start = table.starts.get(lines[0])
     if type(start) is not RequestLine or len(lines) - 3 > max_fields:
         return _learn_request(head, lines, table, max_fields)
-    fields = _remembered(lines, known, request=True)
-    if fields is None:
-        return _learn_request(head, lines, table, max_fields)
     try:
+        fields = [known.get(line) or _request_line(line) for line in lines[1:-2]]
         return _request(start, fields)
+    except _Unseen:
+        return _learn_request(head, lines, table, max_fields)
     except _Rare:
         return judge_request(head, max_fields)
 
@@ -104,11 +104,11 @@ def read_reply(head: bytes, table: LineTable, max_fields: int) -> ReplyHead:
     start = table.starts.get(lines[0])
     if type(start) is not StatusLine or len(lines) - 3 > max_fields:
         return _learn_reply(head, lines, table, max_fields)
-    fields = _remembered(lines, known, request=False)
-    if fields is None:
-        return _learn_reply(head, lines, table, max_fields)
     try:
+        fields = [known.get(line) or _reply_line(line) for line in lines[1:-2]]
         return _reply(start, fields)
+    except _Unseen:
+        return _learn_reply(head, lines, table, max_fields)
     except _Rare:
         return judge_reply(head, max_fields)
 
@@ -117,19 +117,22 @@ class _Rare(Exception):
     """A field that stands in few heads: the whole head goes to h11."""
 
 
-def _remembered(
-    lines: list[bytes], known: dict[bytes, Field], *, request: bool
-) -> list[Field] | None:
-    """Return the fields of a head's *lines*, or None if h11 must see one of them first."""
-    fields: list[Field] = []
-    for line in lines[1:-2]:
-        field = known.get(line)
-        if field is None:
-            field = judge_line(line, request=request)
-            if field is None or field[1] in KEPT:
-                return None
-        fields.append(field)
-    return fields
+class _Unseen(Exception):
+    """A line that only h11 may judge, or whose verdict is worth keeping."""
+
+
+def _request_line(line: bytes) -> Field:
+    field = judge_line(line, request=True)
+    if field is None or field[1] in KEPT:
+        raise _Unseen
+    return field
+
+
+def _reply_line(line: bytes) -> Field:
+    field = judge_line(line, request=False)
+    if field is None or field[1] in KEPT:
+        raise _Unseen
+    return field
 
 
 def judge_request(head: bytes, max_fields: int) -> RequestHead:
