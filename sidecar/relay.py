@@ -201,15 +201,14 @@ class _Reply:
         reply = self.up.reply
         if reply.length > limit:
             return None
-        pieces: list[bytes] = []
-        size = 0
+        held = bytearray()  # not a list: tiny pieces would weigh many times what they hold
         while True:
-            pieces.append(self.up.take())
-            size += len(pieces[-1])
-            if size > limit:
+            piece = self.up.take()
+            if len(held) + len(piece) > limit:
                 return None
             if reply.whole:
-                return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+                return bytes(held) + piece if held else piece
+            held += piece
             self._check()
             await self.down.wake
 
