@@ -200,7 +200,8 @@ def _look(call: Call, scanner: Scanner) -> Finding | None:
 
 def _unescaped(body: bytes) -> bytes:
     """Return *body* as whoever takes it for JSON would read its strings, strict JSON or not."""
-    text = _ESCAPE.sub(_escaped, body.decode("utf-8", "ignore"))
+    # Without NUL, text in UTF-16 shows its ASCII characters too, as in a scan of raw bytes.
+    text = _ESCAPE.sub(_escaped, body.replace(b"\0", b"").decode("utf-8", "ignore"))
     # Through UTF-16, where two escapes that are one character become it.
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "ignore").encode()
 
