@@ -19,7 +19,7 @@ NOW = time.time()
 
 @pytest.fixture(scope="module")
 def mint(tmp_path_factory: pytest.TempPathFactory) -> Mint:
-    return Mint(tmp_path_factory.mktemp("mint"))
+    return Mint(tmp_path_factory.mktemp("mint"), now=NOW)
 
 
 def pair_of(files: Files) -> Pair:
