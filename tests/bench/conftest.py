@@ -27,6 +27,7 @@ class Served:
     requests: list[bytes] = field(default_factory=list)
     handshakes: int = 0
     lost: int = 0
+    live: set[asyncio.BaseTransport] = field(default_factory=set)
 
 
 class Recording(Answer):
@@ -38,10 +39,13 @@ class Recording(Answer):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._served.handshakes += 1
+        self._served.live.add(transport)
+        self._transport_of_test = transport
         super().connection_made(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._served.lost += 1
+        self._served.live.discard(self._transport_of_test)
 
     def data_received(self, data: bytes) -> None:
         self._served.requests.append(data)
@@ -85,6 +89,9 @@ def _serve(identities: Identities, answer: bytes) -> Iterator[Served]:
             if served.lost == served.handshakes and len(asyncio.all_tasks()) == 1:
                 break
             await asyncio.sleep(0.01)
+        for transport in tuple(served.live):  # a caller that never closed its side
+            transport.abort()  # type: ignore[attr-defined]
+        await asyncio.sleep(0.05)
 
     thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
     thread.start()

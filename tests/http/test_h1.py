@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import h11
 import pytest
 from hypothesis import given
@@ -22,7 +24,7 @@ def reader(**bounds: int) -> RequestReader:
 def all_of(reading: RequestReader, data: bytes, cuts: list[int]) -> list[Request]:
     found: list[Request] = []
     edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         if start < end:
             reading.feed(data[start:end])
         while (request := reading.next()) is not None:
@@ -158,7 +160,7 @@ def test_what_we_write_in_chunks_reads_back(pieces: list[bytes], cuts: list[int]
     chunks = ChunkReader()
     edges = [0, *sorted(cut % (len(raw) - 3) for cut in cuts), len(raw)]
     out = b""
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         if not chunks.done:
             out += chunks.feed(raw[start:end])
     assert out == b"".join(pieces)
