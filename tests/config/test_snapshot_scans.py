@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.policies import tool_call
+from support.policies import message, tool_call
 from support.snapshots import (
     HARM,
     ONE,
@@ -17,6 +17,7 @@ from support.snapshots import (
     service,
 )
 
+from sidecar.policy.decide import review
 from sidecar.policy.verdict import Finding, Inspector
 
 FOUND = ("harm", "prod/one")
@@ -130,6 +131,15 @@ def test_all_inbounds_share_their_scans() -> None:
     one, other = compiled(bootstrap(ONE, two), inspection()).services.values()
     assert one.policy.requests is other.policy.requests
     assert one.policy is not other.policy
+
+
+def test_a_scan_that_clears_a_reply_hides_no_list_from_the_rules() -> None:
+    rules = policy("{rules: [{to: [{operation: {tools: [read]}}]}]}")
+    listing = b'{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"drop"}]}}'
+    for more in ("", "action: FLAG", "directions: [request]"):
+        permit = service(rules, inspection(more)).policy.permit(None)
+        found = review(listing, permit, message("tools/list"), lambda _: None)
+        assert found == listing.replace(b'{"name":"drop"}', b"")
 
 
 @pytest.mark.parametrize(

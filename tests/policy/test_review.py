@@ -178,6 +178,12 @@ def test_what_rules_allowed_to_one_caller_is_private(scope: object, scans: Scans
     assert passed(body, permit(OPEN, scans)) is body
 
 
+def test_a_result_is_private_though_the_rules_hide_no_item() -> None:
+    body = answer({"tools": [{"name": "no_a"}], "cacheScope": "public"})
+    by = permit([allow(rule(mcp_methods=["*"]))])
+    assert passed(body, by) == body.replace(b"public", b"private")
+
+
 @pytest.mark.parametrize("scans", EVERY_SCAN.values(), ids=EVERY_SCAN)
 def test_lists_in_an_array_of_messages_are_shortened_too(scans: Scans) -> None:
     one = json.loads(answer({"tools": [{"name": "no_a"}, {"name": "ok_a"}]}))
@@ -217,6 +223,15 @@ def test_a_list_under_a_name_that_looks_like_its_own_is_refused(
         refusal = refused(json.dumps(body, ensure_ascii=ascii_only).encode(), permit(RULES, scans))
         assert (refusal.reason, refusal.status) == (Reason.UPSTREAM, 502)
         assert "looks like" in refusal.detail
+
+
+@pytest.mark.parametrize("policies", [OPEN, RULES])
+@pytest.mark.parametrize("twin", ["Result", "ERROR", "Id", "Method"])
+def test_a_message_that_may_be_read_in_two_ways_is_refused(
+    twin: str, policies: list[PolicySpec]
+) -> None:
+    body = answer({"tools": []}, **{twin: {"tools": []}})
+    assert "looks like" in refused(body, permit(policies)).detail
 
 
 @pytest.mark.parametrize("scans", EVERY_SCAN.values(), ids=EVERY_SCAN)
