@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from .config.limits import Limits
 from .config.snapshot import Service, Snapshot
 from .errors import (
     CallerGone,
@@ -68,7 +69,7 @@ async def serve(request: Request, down: Downstream, world: World) -> None:
         if type(verdict) is Permit:
             down.allow(snapshot.limits.call_timeout)
             verdict = record.verdict = await _forward(
-                request, call, verdict, service, down, record, world
+                request, call, verdict, service, down, record, world, snapshot.limits
             )
         if type(verdict) is Refusal:
             _refuse(verdict, down, record)
@@ -116,6 +117,7 @@ async def _forward(
     down: Downstream,
     record: Record,
     world: World,
+    limits: Limits,
 ) -> Verdict:
     """Send the call to an endpoint and relay its reply; another one is tried if it never left."""
     data = forwarded(request, call, down, service, record.request_id)
@@ -133,7 +135,7 @@ async def _forward(
             record.upstream = lease.endpoint.address
             record.sent = world.now()
             lease.upstream.send(call.method, data, down.wake)
-            return await relay(lease, permit, call, down, record, world)
+            return await relay(lease, permit, call, down, record, world, limits)
         except DeadlinePassed:
             lease.timed_out(world.now())
             raise

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from .config.limits import Limits
 from .errors import CallerGone, MessageError
 from .http.h1 import LAST_CHUNK, write_chunk, write_reply_head
 from .http.head import ReplyHead
@@ -31,7 +32,13 @@ _PLAIN: Final = (b"", b"identity")
 
 
 async def relay(
-    lease: Lease, permit: Permit, call: Call, down: Downstream, record: Record, world: World
+    lease: Lease,
+    permit: Permit,
+    call: Call,
+    down: Downstream,
+    record: Record,
+    world: World,
+    limits: Limits,
 ) -> Verdict:
     """Pass the server's reply on; the verdict changes if the reply itself is refused."""
     up = lease.upstream
@@ -45,7 +52,7 @@ async def relay(
     _pass_interim(up, down)
     record.answered = world.now()
     lease.answered(reply.head.status, record.answered)
-    return await _Reply(up, reply.head, permit, call, down, record, world).run()
+    return await _Reply(up, reply.head, permit, call, down, record, world.now, limits).run()
 
 
 def _pass_interim(up: Upstream, down: Downstream) -> None:
@@ -61,7 +68,7 @@ def _pass_interim(up: Upstream, down: Downstream) -> None:
 class _Reply:
     """One reply on its way to the caller."""
 
-    __slots__ = ("call", "down", "head", "permit", "record", "up", "verdict", "world")
+    __slots__ = ("call", "down", "head", "limits", "now", "permit", "record", "up", "verdict")
 
     def __init__(
         self,
@@ -71,7 +78,8 @@ class _Reply:
         call: Call,
         down: Downstream,
         record: Record,
-        world: World,
+        now: Callable[[], float],
+        limits: Limits,
     ) -> None:
         self.up = up
         self.head = head
@@ -79,12 +87,13 @@ class _Reply:
         self.call = call
         self.down = down
         self.record = record
-        self.world = world
+        self.now = now
+        self.limits = limits
         self.verdict: Verdict = permit
 
     async def run(self) -> Verdict:
         """Choose the way by the permit's duties and the content's type."""
-        duties, limits = self.permit.duties, self.world.snapshot.limits
+        duties, limits = self.permit.duties, self.limits
         if self.up.reply.length == 0:
             return self._bodiless()
         if duties.none:
@@ -127,11 +136,11 @@ class _Reply:
 
     async def _json(self) -> Verdict:
         """Wait for the whole body, up to a limit, and review it."""
-        limit = self.world.snapshot.limits.reply_body_bytes
+        limit = self.limits.reply_body_bytes
         body = await self._collect(limit)
         if body is None:
             return _unreadable(f"it is over {limit} bytes")
-        self.record.answered = self.world.now()
+        self.record.answered = self.now()
         return self._reviewed(body)
 
     def _reviewed(self, body: bytes) -> Verdict:
@@ -145,7 +154,7 @@ class _Reply:
 
     async def _events(self) -> Verdict:
         """Pass an event stream on, each event once it is whole and reviewed."""
-        splitter = EventSplitter(self.world.snapshot.limits.event_bytes)
+        splitter = EventSplitter(self.limits.event_bytes)
         chunked = not self.down.http10
         self._begin(-1, chunked=chunked)
 
@@ -218,7 +227,7 @@ class _Reply:
         *through* is given each piece, and nothing at the end; what it returns goes on.
         """
         up, down, reply = self.up, self.down, self.up.reply
-        idle = self.world.snapshot.limits.stream_idle_timeout
+        idle = self.limits.stream_idle_timeout
         down.streaming = self.call
         while True:
             down.allow(idle)

@@ -99,7 +99,6 @@ def _serve(identities: Identities, answer: bytes) -> Iterator[Served]:
         # be closed; it goes now, and not in the midst of another test.
         warnings.simplefilter("ignore", ResourceWarning)
         loop.close()
-        del loop, run
         gc.collect()
 
 
