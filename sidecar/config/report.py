@@ -103,7 +103,9 @@ def _window(line: str, problem: Problem, room: int) -> tuple[str, int, int]:
     start, length = columns(visible(before)), max(columns(visible(marked)), 1)
     whole = visible(before) + visible(marked) + visible(after)
     if columns(whole) <= room:
-        return whole.rstrip(), start, length
+        # What is marked may stand behind the line's end, where there is no room any more.
+        start = min(start, room - 1)
+        return whole.rstrip(), start, max(min(length, room - start), 1)
     # Keep what is underlined in view, and a little of what stands before it.
     lead = _tail(visible(before), room // 3)
     shown = _cut(lead + visible(marked) + visible(after), room)

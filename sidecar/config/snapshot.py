@@ -209,14 +209,14 @@ class _Compiler:
         )
 
     def _body_bytes(self) -> int:
-        """The smallest of what inspections of requests take; the limit where none says."""
-        said = [
-            document.inspection.max_body_bytes
-            for document in self._inspections
-            if document.inspection.max_body_bytes is not None
-            and Direction.REQUEST in document.inspection.directions
+        """The smallest that an inspection which refuses requests takes; the limit without one."""
+        limit = self._spec.limits.request_body_bytes
+        taken = [
+            one.max_body_bytes or limit
+            for one in (document.inspection for document in self._inspections)
+            if one.action is OnMatch.DENY and Direction.REQUEST in one.directions
         ]
-        return min(said, default=self._spec.limits.request_body_bytes)
+        return min(taken, default=limit)
 
     def _policy(self, inbound: Inbound, requests: Scans, replies: Scans) -> Policy:
         spec = self._spec

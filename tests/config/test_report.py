@@ -114,6 +114,12 @@ def test_excerpts_fit_the_width_whatever_the_line(
     assert any("^" in row for row in excerpt[2:])
 
 
+def test_what_is_marked_behind_a_line_that_fills_the_room_still_fits() -> None:
+    problem = Problem(Level.ERROR, "SC0204", "x", Where("f", 1, 57), 1)
+    shown = render([problem], {"f": ("x" * 56,)}, width=60).splitlines()
+    assert max(columns(row) for row in shown) <= 60
+
+
 def test_a_long_line_is_cut_around_what_is_marked() -> None:
     line = "x" * 200 + "HERE" + "y" * 200
     problem = Problem(Level.ERROR, "SC0204", "x", Where("f", 1, 201), 4)
