@@ -26,8 +26,8 @@ EXIT_CODES = {
 LIMITS = """\
 Set in the bootstrap as `spec.limits.NAME`. No limit can be zero or without end. Sizes are
 bytes or `64KiB`, `4MiB`; times are `500ms`, `30s`, `5m`. Limits of time are met within half
-a second. An `Inspection` may make the body of a request shorter (`maxBodyBytes`), and a
-`DestinationRule` sets its server's pool."""
+a second. An `Inspection` that refuses requests sets the size of their bodies (`maxBodyBytes`,
+the smallest of several), and a `DestinationRule` its server's pool."""
 
 FIXED = """\
 These are not configured. A scan is all patterns of one direction that refuse, or all that do
@@ -76,8 +76,8 @@ REASONS = {
     "unauthenticated": "the caller's certificate has expired since the handshake",
     "denied": "a DENY rule matched, or no ALLOW rule did",
     "injection": "a pattern of an `Inspection` was found, in the request or in the reply",
-    "too_large": "the request's body is over `requestBodyBytes`, or over an `Inspection`'s "
-    "`maxBodyBytes`",
+    "too_large": "the request's body is over `requestBodyBytes`, or over the `maxBodyBytes` of an "
+    "`Inspection` that refuses requests",
     "rate_limited": "not given yet",
     "overloaded": "too many calls wait for the server, or are under way; `x-envoy-overloaded` "
     "is set",

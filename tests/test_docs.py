@@ -24,6 +24,7 @@ DOCS = ROOT / "docs"
 MAP = Page(ROOT / "ARCHITECTURE.md")
 TUTORIAL = Page(DOCS / "tutorial" / "first-steps.md")
 WRITTEN = [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("*/README.md")]
+PORTS = ("9000", "8443", "15000")
 MADE = ("access-log", "admin", "cli", "limits", "metrics-and-stats", "refusals")
 
 each_page = pytest.mark.parametrize(
@@ -66,6 +67,21 @@ def test_documents_in_it_are_sound(page: Page) -> None:
     for block in page.blocks("yaml"):
         loaded = parse_documents(block.encode(), page.path.name)
         assert [problem.message for problem in loaded.errors] == []
+
+
+@each_page
+def test_it_never_names_a_distribution_that_is_not_ours(page: Page) -> None:
+    assert not re.search(r"pip install (-\S+ )*sidecar", page.text)
+
+
+HOW_TOS = [Page(path) for path in sorted((DOCS / "how-to").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", HOW_TOS, ids=lambda page: page.path.stem)
+def test_the_commands_of_a_how_to_can_be_run(page: Page, tmp_path: Path) -> None:
+    folder = Folder(tmp_path, {port: free_port() for port in PORTS})
+    for command in page.blocks("sh"):
+        folder.run(command)
 
 
 # -- the map of the code
@@ -176,8 +192,6 @@ def test_every_reason_of_a_refused_handshake_is_on_its_page() -> None:
 
 
 # -- the tutorial
-
-PORTS = ("9000", "8443", "15000")
 
 
 class Reader:

@@ -32,10 +32,6 @@ def test_what_is_checked_before_a_change_is_taken_is_what_the_readme_says() -> N
     assert TEST_IT in (ROOT / ".ci" / "run").read_text()
 
 
-def test_it_never_names_a_distribution_that_is_not_ours() -> None:
-    assert not re.search(r"pip install (-\S+ )*sidecar", README.text)
-
-
 def shape(table: str) -> list[list[str]]:
     """What of the demo's table is the same each time: no times, no ports."""
     lines = [re.sub(r"port \d+", "port N", line) for line in table.strip().splitlines()]
