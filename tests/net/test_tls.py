@@ -163,7 +163,7 @@ def test_only_so_many_chains_are_remembered(mint: Mint, monkeypatch: pytest.Monk
 
 
 def test_another_trust_domain_is_known_by_its_own_root_alone(mint: Mint, tmp_path: Path) -> None:
-    other = Mint(tmp_path, "other.test")
+    other = Mint(tmp_path, "other.test", NOW)
     bob = other.leaf("agent/bob")
     ours, _ = shake(both := identity_of(mint, other), caller(mint, bob))
     assert str(both.peer(ours, NOW).id) == "spiffe://other.test/ns/agent/sa/bob"
