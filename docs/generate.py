@@ -28,7 +28,7 @@ from sidecar.net.clusters import Clusters
 from sidecar.observe.metrics import Metrics
 from sidecar.observe.record import Record
 from sidecar.policy.call import Call, Peer
-from sidecar.policy.verdict import STATUS, Finding, Permit, Reason, Refusal, RuleRef
+from sidecar.policy.verdict import STATUS, Decision, Finding, Permit, Reason, Refusal, RuleRef
 from sidecar.replies import refusal_message
 from sidecar.spiffe.id import SpiffeId
 
@@ -163,6 +163,8 @@ def access_log() -> str:
     record.status, record.upstream = 200, "127.0.0.1:9001"
     plain = record.line("2026-11-20T12:00:00.123Z", 0.000412)
     record.broken, record.finding = "the caller left", Finding("ignore-previous")
+    call.headers = [(b"x-request-id", b"mine")]
+    call.audited, call.shadowed = (RuleRef("mcp-prod/watched", 0),), Decision(False)
     names = record.line("", 0.0)
     rows = ((f"`{name}`", text) for name, text in joined(names, words.ACCESS))
     events = table("`event`", "When", "Fields", rows=words.EVENTS)

@@ -144,7 +144,7 @@ ACCESS_LOG = (
     """\
 One JSON object a line and one line a request, written when the exchange is over; streams
 when they end. `log.access` says where to: `stdout`, `stderr`, `none`, or a file, which is
-appended to and kept open for good: rotate it by copying and truncating. A destination that
+appended to; SIGHUP opens it anew, so it can be renamed away before. A destination that
 stalls or fails costs lines, which are counted (`sidecar_access_lines_lost_total`), and never
 a call. With `none` the events below still go to stderr. Arguments and results are never
 written.""",
@@ -167,6 +167,10 @@ ACCESS = {
     "upstream": "the endpoint's address; empty if no connection was had",
     "overhead_ms": "the time spent here, waiting for the server taken out",
     "detail": "only where there is more to say: what the caller is not told, or why a reply broke",
+    "caller_request_id": "only where the caller sent an `x-request-id` of its own: its start",
+    "audit": "only where AUDIT rules match: the first 16 of them",
+    "shadow": "only with dry-run policies: `allow` or `deny`, were they in force",
+    "shadow_rule": "only with dry-run policies: the rule that would decide",
     "finding": "only where a pattern was found that refuses nothing (`FLAG`, `SHADOW`): its id",
 }
 

@@ -209,6 +209,7 @@ class App:
         """Take a whole new configuration, or none of it."""
         try:
             plan = await asyncio.get_running_loop().run_in_executor(None, self._load)
+            self._log.reopen()
             self._accept(plan)
         except ConfigError as error:
             self._refuse_reload(self._render(error))

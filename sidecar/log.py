@@ -21,6 +21,7 @@ class Log:
     """Writes what a journal holds to where `log.access` says."""
 
     def __init__(self, access: str) -> None:
+        self._access = access
         self._owned = False
         self._fd = self._open(access)
         # One thread: batches stay in order, and a stalled one holds the next back.
@@ -41,6 +42,15 @@ class Log:
         self._owned = True
         return fd
 
+    def reopen(self) -> None:
+        """Open the file anew, for whoever has renamed it away.
+
+        Raises StartError if it can't be opened; the old one is then written on.
+        """
+        if self._owned:
+            old, self._fd = self._fd, self._open(self._access)
+            self._thread.submit(os.close, old)  # behind the batch that may be under way
+
     async def run(self, journal: Journal) -> None:
         """Write a batch ten times a second until cancelled."""
         while True:
@@ -52,21 +62,22 @@ class Log:
         lines = journal.take()
         if lines:
             loop = asyncio.get_running_loop()
-            lost = await loop.run_in_executor(self._thread, self._write, lines)
+            lost = await loop.run_in_executor(self._thread, _write, self._fd, lines)
             journal.metrics.lost_lines += lost
-
-    def _write(self, lines: bytes) -> int:
-        """Write *lines*; return how many could not be written."""
-        rest = memoryview(lines)
-        try:
-            while rest:
-                rest = rest[os.write(self._fd, rest) :]
-        except OSError:
-            return bytes(rest).count(b"\n")
-        return 0
 
     def close(self) -> None:
         """Write no more."""
         self._thread.shutdown(wait=False, cancel_futures=True)
         if self._owned:
             os.close(self._fd)
+
+
+def _write(fd: int, lines: bytes) -> int:
+    """Write *lines* to *fd*; return how many could not be written."""
+    rest = memoryview(lines)
+    try:
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+    except OSError:
+        return bytes(rest).count(b"\n")
+    return 0

@@ -92,7 +92,7 @@ class _SimpleForm(Form[Balance]):
         return self._word.read(node, path, notes)
 
 
-_LEAST: Final = "The least loaded endpoint is taken, and a session stays where it is."
+_LEAST: Final = "The least loaded endpoint is taken for every call."
 
 BALANCER: Final = Struct(
     "LoadBalancerSettings",

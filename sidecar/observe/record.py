@@ -13,6 +13,7 @@ from ..policy.call import Call, Peer
 from ..policy.verdict import Finding, Permit, Refusal, Verdict
 
 _LONGEST_ID: Final = 128  # bytes of a caller's own request id that are kept
+_MOST_AUDITED: Final = 16  # AUDIT rules that one line names
 _LONGEST: Final = 512  # characters of a caller's text that a record keeps
 
 
@@ -78,9 +79,22 @@ class Record:
         own = call.header(b"x-request-id") if call is not None else None
         if own:
             line["caller_request_id"] = own[:_LONGEST_ID].decode("latin-1")
+        if call is not None and (call.audited or call.shadowed is not None):
+            line.update(_watched(call))
         detail = verdict.detail if type(verdict) is Refusal else self.broken
         if detail or self.broken:
             line["detail"] = (detail or self.broken)[:_LONGEST]
         if self.finding is not None:
             line["finding"] = self.finding.pattern[:_LONGEST]
         return line
+
+
+def _watched(call: Call) -> dict[str, object]:
+    """Return what policies say that decide nothing: AUDIT, and those of a dry run."""
+    said: dict[str, object] = {}
+    if call.audited:
+        said["audit"] = [str(rule) for rule in call.audited[:_MOST_AUDITED]]
+    if call.shadowed is not None:
+        said["shadow"] = "allow" if call.shadowed.allowed else "deny"
+        said["shadow_rule"] = str(call.shadowed.rule or "")
+    return said

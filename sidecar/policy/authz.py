@@ -17,9 +17,9 @@ from .explain import Explanation, explain
 from .facts import Facts, facts_of, settled_uri
 from .listing import PROMPTS, RESOURCES, TOOLS, Listing, Subject, View
 from .plan import Standing, Standings
-from .rule import Decision, Rule, compile_rule
+from .rule import Rule, compile_rule
 from .spec import Action, OperationSpec, PolicySpec, RuleSpec
-from .verdict import RuleRef
+from .verdict import Decision, RuleRef
 
 __all__ = ["Decision", "Explanation", "Mesh", "RuleSet"]
 
@@ -34,7 +34,8 @@ class RuleSet:
     *default* says what becomes of a call where no ALLOW policy is in force: DENY is
     ours, ALLOW is Istio's. Policies of a dry run and AUDIT policies decide nothing.
     `uses_mcp`: a rule in force asks about MCP, so every body must be a message;
-    `reads_mcp`: some rule at all does. `problems`: ALLOW rules that were left out.
+    `reads_mcp`: some rule at all does. `watches`: `audit` or `shadow` may have something
+    to say. `problems`: ALLOW rules that were left out.
     """
 
     __slots__ = (
@@ -48,6 +49,7 @@ class RuleSet:
         "problems",
         "reads_mcp",
         "uses_mcp",
+        "watches",
     )
 
     def __init__(
@@ -71,6 +73,7 @@ class RuleSet:
         if len(self._policies) < len(policies):
             enforced = [replace(policy, dry_run=False) for policy in policies]
             self._shadow = RuleSet(enforced, mesh, default)
+        self.watches = self._shadow is not None or self._http.audits
 
     def judge(self, call: Call) -> Decision:
         """Say whether *call* is allowed, and which rule says so.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from ..mcp.message import Message
 from ..spiffe.id import SpiffeId
-from .verdict import Finding
+from .verdict import Decision, Finding, RuleRef
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,6 +58,8 @@ class Call:
     port: int = 0
     content_encoding: str = ""
     message: Message | None = None
+    audited: tuple[RuleRef, ...] = ()  # AUDIT rules that it matches
+    shadowed: Decision | None = None  # what were said if dry-run policies were in force
     flagged: Finding | None = None  # what a scan saw that does not refuse
     # Where the call came in, and the caller's address as trusted hops report it
     # (empty: the peer's own).

@@ -87,6 +87,9 @@ def decide(call: Call, policy: Policy, now: float) -> Verdict:
         if refusal is not None:
             return refusal
     decision = policy.rules.judge(call)
+    if policy.rules.watches:
+        call.audited = policy.rules.audit(call)
+        call.shadowed = policy.rules.shadow(call)
     if not decision.allowed:
         return Refusal(Reason.DENIED, DENIED, rule=decision.rule)
     if call.body:

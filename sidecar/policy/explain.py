@@ -13,9 +13,9 @@ from typing import TypeVar
 
 from .call import Peer
 from .facts import Facts
-from .rule import Decision, Operation, Question, Rule, Source, names_target
+from .rule import Operation, Question, Rule, Source, names_target
 from .spec import Action
-from .verdict import RuleRef
+from .verdict import Decision, RuleRef
 
 Subject = TypeVar("Subject")
 

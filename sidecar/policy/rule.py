@@ -17,17 +17,9 @@ from .call import Peer
 from .facts import Facts
 from .match import Paths, Strings, lowered
 from .spec import Action, ConditionSpec, OperationSpec, PolicySpec, RuleSpec, SourceSpec
-from .verdict import RuleRef
+from .verdict import Decision, RuleRef
 
 Subject = TypeVar("Subject")
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """Whether the rules let a call through; *rule* decided, None if none matched."""
-
-    allowed: bool
-    rule: RuleRef | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,14 @@ class RuleRef:
 
 
 @dataclass(frozen=True, slots=True)
+class Decision:
+    """Whether the rules let a call through; *rule* decided, None if none matched."""
+
+    allowed: bool
+    rule: RuleRef | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """What a scan saw: the pattern's id and text, and where in the message it stood."""
 

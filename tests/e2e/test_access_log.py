@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -286,3 +287,58 @@ def test_listing_them_as_hop_by_hop_takes_nothing_away(daemon: Daemon, server: R
     heard = server.heard[-1]
     assert heard.get("x-forwarded-client-cert").endswith("/sa/alice")
     assert heard.get("x-request-id")
+
+
+# -- policies that decide nothing
+
+
+WATCHING = (
+    POLICY.partition("---")[0]
+    + """---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: watched, namespace: mcp-prod}
+spec:
+  action: AUDIT
+  rules:
+  - to: [{operation: {tools: [read_file]}}]
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata:
+  name: tried-out
+  namespace: mcp-prod
+  annotations: {istio.io/dry-run: "true"}
+spec:
+  action: DENY
+  rules:
+  - to: [{operation: {tools: [read_file]}}]
+"""
+)
+
+
+def test_audit_and_dry_run_policies_only_say_what_they_think(
+    server: Recorder, tmp_path: Path
+) -> None:
+    mesh = Mesh(tmp_path)
+    mesh.write("policy.yaml", WATCHING)
+    with mesh.run({"mcp": {"to": server.url}}) as daemon, daemon.caller("agent/alice") as alice:
+        answer = alice.ask("POST", "/mcp", READ)
+        line = line_of(daemon, server, answer)
+        assert (answer.status, line["verdict"]) == (200, "allow")
+        assert line["audit"] == ["mcp-prod/watched#0"]
+        assert (line["shadow"], line["shadow_rule"]) == ("deny", "mcp-prod/tried-out#0")
+        line = line_of(daemon, server, alice.ask("POST", "/mcp", tool("read_other")))
+        assert "audit" not in line
+        assert line["shadow"] == "allow"
+
+
+def test_a_log_that_was_renamed_away_is_opened_anew(server: Recorder, tmp_path: Path) -> None:
+    mesh = Mesh(tmp_path)
+    mesh.write("policy.yaml", POLICY)
+    with mesh.run({"mcp": {"to": server.url}}) as daemon, daemon.caller("agent/alice") as alice:
+        line_of(daemon, server, alice.ask("POST", "/mcp", READ))
+        daemon.access_log.rename(tmp_path / "access.1")
+        daemon.reload()
+        line_of(daemon, server, alice.ask("POST", "/mcp", READ))
+        assert (tmp_path / "access.1").read_text().count("tools/call") == 1
