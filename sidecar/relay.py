@@ -21,7 +21,7 @@ from .net.downstream import Downstream
 from .net.upstream import Upstream
 from .observe.record import Record
 from .policy.call import Call
-from .policy.decide import review
+from .policy.decide import reads_as_json, review
 from .policy.verdict import Finding, Permit, Reason, Refusal, Verdict
 from .replies import refusal_message
 
@@ -179,6 +179,11 @@ class _Reply:
             self._check()
             await self.down.wake
         first = self.up.take()
+        if 0 <= self.up.reply.length <= self.limits.reply_body_bytes and _opens_json(first):
+            # JSON under another name: some client may read it, so it is reviewed as JSON.
+            first += await self._collect(self.limits.reply_body_bytes) or b""
+            if reads_as_json(first):
+                return self._reviewed(first)
         finding = look(first)
         if finding is not None:
             return _injection(finding)
@@ -284,6 +289,10 @@ class _Reply:
 
     def _note(self, finding: Finding) -> None:
         self.record.finding = finding
+
+
+def _opens_json(body: bytes) -> bool:
+    return body.lstrip()[:1] in (b"{", b"[")
 
 
 def _unreadable(why: str) -> Refusal:

@@ -123,6 +123,15 @@ def review(
         return Refusal(Reason.UPSTREAM, "the server's reply cannot be read", detail=str(error))
 
 
+def reads_as_json(body: bytes) -> bool:
+    """Whether *body* is strict JSON, whatever it is called."""
+    try:
+        parse_value(body)
+    except MessageError:
+        return False
+    return True
+
+
 def _passes_unparsed(body: bytes, duties: Duties) -> bool:
     """Whether the bytes alone show that nothing in *body* concerns any duty."""
     inspect, watch = duties.inspect, duties.watch
