@@ -57,7 +57,6 @@ class Downstream(asyncio.Protocol):
     __slots__ = (
         "_phase",
         "_reader",
-        "_task",
         "_transport",
         "busy",
         "close_after",
@@ -95,7 +94,6 @@ class Downstream(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._reader: RequestReader
         self._phase = _IDLE
-        self._task: asyncio.Task[None] | None = None
 
     # -- what the loop tells
 
@@ -114,7 +112,7 @@ class Downstream(asyncio.Protocol):
         door.live.add(self)
         door.deadlines.add(self)
         self._await_request()
-        self._task = door.spawn(self._converse(), "caller")
+        door.spawn(self._converse(), "caller")
 
     def data_received(self, data: bytes) -> None:
         if self.gone:
