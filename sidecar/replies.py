@@ -99,6 +99,8 @@ def refusal_message(refusal: Refusal, record: Record) -> bytes:
     data: dict[str, object] = {"reason": refusal.reason.value, "requestId": record.request_id}
     if refusal.rule is not None:
         data["policy"] = refusal.rule.policy
+    if refusal.retry_after:
+        data["retryAfter"] = refusal.retry_after
     return error_reply(asked, refusal.code, refusal.message, data)
 
 
@@ -114,6 +116,7 @@ def refusal_reply(refusal: Refusal, record: Record, *, close: bool) -> bytes:
     ]
     if refusal.reason is Reason.OVERLOADED:
         lines.append(b"x-envoy-overloaded: true\r\n")
+    lines += refusal.headers
     if close:
         lines.append(b"connection: close\r\n")
     lines.append(b"\r\n")

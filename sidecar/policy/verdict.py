@@ -139,7 +139,11 @@ class Permit:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A no: `message` is for the caller and names no rule body, `detail` is for the log."""
+    """A no: `message` is for the caller and names no rule body, `detail` is for the log.
+
+    `headers` are further lines of the reply's head, each with its end. After `retry_after`
+    seconds the same call may be let through; 0 says nothing.
+    """
 
     reason: Reason
     message: str
@@ -147,6 +151,8 @@ class Refusal:
     code: int = 0
     rule: RuleRef | None = None
     detail: str = ""
+    headers: tuple[bytes, ...] = ()
+    retry_after: int = 0
 
     def __post_init__(self) -> None:
         status, code = STATUS[self.reason]
