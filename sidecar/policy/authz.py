@@ -85,7 +85,7 @@ class RuleSet:
         if call.message is None or not call.message.targets:
             return self._judge(rules, standing, facts_of(call))
         decision = _NOT_ALLOWED
-        for facts in _each_target(call):
+        for facts in each_target(call):
             decision = self._judge(rules, standing, facts)
             if not decision.allowed:
                 break
@@ -110,7 +110,7 @@ class RuleSet:
         if not rules.audits:
             return ()
         plan = rules.standings.of(call.peer).audit
-        found = (one.rule.ref for facts in _each_target(call) for one in plan.matching(facts))
+        found = (one.rule.ref for facts in each_target(call) for one in plan.matching(facts))
         return tuple(dict.fromkeys(found))
 
     def explain(self, call: Call) -> Explanation:
@@ -118,7 +118,7 @@ class RuleSet:
         rules = self._rules(call)
         standing = rules.standings.of(call.peer)
         decision, facts = _NOT_ALLOWED, facts_of(call)
-        for facts in _each_target(call):
+        for facts in each_target(call):
             decision = self._judge(rules, standing, facts)
             if not decision.allowed:
                 break
@@ -186,7 +186,7 @@ def _compiled(policies: Sequence[PolicySpec], mesh: Mesh, *, tcp: bool) -> _Rule
     )
 
 
-def _each_target(call: Call) -> Iterator[Facts]:
+def each_target(call: Call) -> Iterator[Facts]:
     """Yield the facts of *call*, once for each resource it names."""
     facts = facts_of(call)
     targets = () if call.message is None else call.message.targets
