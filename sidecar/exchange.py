@@ -28,8 +28,9 @@ from .net.clusters import Clusters
 from .net.downstream import Downstream
 from .observe.journal import Journal
 from .observe.record import Record
-from .policy.call import Call
+from .policy.call import Call, Peer
 from .policy.decide import DENIED, decide
+from .policy.hops import remote_address
 from .policy.path import normalise
 from .policy.verdict import Permit, Reason, Refusal, Verdict
 from .relay import relay
@@ -60,7 +61,7 @@ async def serve(request: Request, down: Downstream, world: World) -> None:
         if service is None:
             raise UpstreamError("its listener is gone", sent=False, status=503)
         if request.head is not None:
-            record.call = understand(request, down, service)
+            record.call = understand(request, down.peer, down.local_ip, service)
         if request.fault is not None or record.call is None:
             raise request.fault or ProtocolError("no request")
         call = record.call
@@ -90,12 +91,15 @@ def still_allowed(down: Downstream, snapshot: Snapshot, wall: float) -> bool:
     return service is not None and type(decide(call, service.policy, wall)) is Permit
 
 
-def understand(request: Request, down: Downstream, service: Service) -> Call:
-    """Return what *request* asks. Raises PathError if its path has no one meaning."""
+def understand(request: Request, peer: Peer, local_ip: str, service: Service) -> Call:
+    """Return what *peer*, who reached us at *local_ip*, asks with *request*.
+
+    Raises PathError if its path has no one meaning.
+    """
     head = request.head
     assert head is not None
-    return Call(
-        down.peer,
+    call = Call(
+        peer,
         head.method,
         normalise(head.path, service.normalization),
         head.query,
@@ -105,8 +109,11 @@ def understand(request: Request, down: Downstream, service: Service) -> Call:
         head.content_type.decode("latin-1"),
         service.port,
         head.content_encoding.decode("latin-1"),
-        destination_ip=down.local_ip,
+        destination_ip=local_ip,
     )
+    if service.trusted_proxies:
+        call.remote_ip = remote_address(call.headers, service.trusted_proxies)
+    return call
 
 
 async def _forward(

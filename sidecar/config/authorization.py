@@ -201,9 +201,10 @@ SOURCE: Final = Struct(
             MOST_ACCOUNTS,
         ),
         *_values("ipBlocks", "Addresses or blocks that the connection comes from.", ip_block),
-        *_refused(
+        *_values(
             "remoteIpBlocks",
-            "No proxy before this one is trusted yet to say where a call came from.",
+            "Addresses or blocks that a call came from, as `numTrustedProxies` proxies report it.",
+            ip_block,
         ),
         *_values("trustDomains", "Trust domains of the caller.", trust_domain),
     ),

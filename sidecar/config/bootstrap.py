@@ -96,6 +96,7 @@ class SidecarSpec:
     default_action: DefaultAction = DefaultAction.DENY
     allow_empty: bool = False
     path_normalization: Normalisation = Normalisation.BASE
+    trusted_proxies: int = 0
     inbound: tuple[Inbound, ...] = ()
     admin: Admin = field(default_factory=Admin)
     documents: tuple[FileRef, ...] = ()

@@ -35,9 +35,10 @@ from .nodes import MapNode, Node, ScalarNode
 from .paths import PathForm, PlainPathForm, beside
 from .problem import Notes
 from .schema import Field, Form, ListOf, MapOf, Struct, Unread
-from .values import Flag, Malformed, Read, Text, Word
+from .values import Flag, Malformed, Read, Text, Whole, Word
 
 MOST_INBOUNDS: Final = 64
+MOST_PROXIES: Final = 16
 
 
 class _Mode(StrEnum):
@@ -275,6 +276,14 @@ SPEC: Final = Struct(
             Word(Normalisation),
             "How paths are spelled before they are matched and forwarded.",
             default="BASE",
+        ),
+        Field(
+            "numTrustedProxies",
+            Whole(0, MOST_PROXIES),
+            "How many proxies before this one are trusted to say, in `X-Forwarded-For`, where a "
+            "call came from.",
+            default="0: only the connection says it",
+            attr="trusted_proxies",
         ),
         Field(
             "inbound",

@@ -112,12 +112,11 @@ class Attribute:
 
 
 _NO_TOKENS: Final = "No token is verified here yet, so nobody would have one."
-_NO_HOPS: Final = "No proxy before this one is trusted yet to say where a call came from."
 
 ATTRIBUTES: Final = (
     Attribute("request.headers", "A header, by name: `request.headers[x-env]`.", keyed=True),
     Attribute("source.ip", "The caller's address.", ip_block),
-    Attribute("remote.ip", "The first caller's address.", ip_block, refused=_NO_HOPS),
+    Attribute("remote.ip", "The address that `numTrustedProxies` proxies report.", ip_block),
     Attribute("source.namespace", "The namespace of the caller's identity."),
     Attribute("source.principal", "The caller's identity, without `spiffe://`.", principal),
     Attribute("source.serviceAccount", "The caller's service account.", service_account),

@@ -60,6 +60,7 @@ class Service:
     normalization: Normalisation
     mtls: MtlsMode
     body_bytes: int
+    trusted_proxies: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +207,7 @@ class _Compiler:
             normalization=self._spec.path_normalization,
             mtls=ports.get(port, mode),
             body_bytes=self._body_bytes(),
+            trusted_proxies=self._spec.trusted_proxies,
         )
 
     def _body_bytes(self) -> int:

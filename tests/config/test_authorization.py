@@ -30,12 +30,10 @@ NOT_HONOURED = {
 REFUSED_FIELDS = (
     "requestPrincipals",
     "notRequestPrincipals",
-    "remoteIpBlocks",
-    "notRemoteIpBlocks",
 )
 # What Istio's rule compiler is tested with although its validation refuses it, as here.
 INVALID = "trap-invalid-allow-rule-is-dropped-but-policy-stays"
-REFUSED_KEYS = ("request.auth.", "remote.ip", "experimental.")
+REFUSED_KEYS = ("request.auth.", "experimental.")
 
 
 def codes(loaded: Loaded) -> list[str]:
@@ -86,7 +84,7 @@ def test_every_policy_of_istios_own_tests_is_read_or_refused_for_what_cannot_be_
             expected = {"SC0304"} if _needs_what_is_not_there(policy) else set()
             assert errors == expected, (policy, loaded.errors)
             read, refused = read + (not expected), refused + bool(expected)
-    assert (read, refused) == (46, 13)
+    assert (read, refused) == (47, 12)
 
 
 def _needs_what_is_not_there(policy: dict[str, Any]) -> bool:
@@ -213,7 +211,7 @@ def test_rules_know_their_lines(load: Callable[[str], Loaded]) -> None:
         (source(principal=["a"]), ["SC0204"]),
         (source(principals=["spiffe://a/ns/b/sa/c"]), ["SC0414"]),
         (source(requestPrincipals=["*"]), ["SC0304"]),
-        (source(remoteIpBlocks=["10.0.0.0/8"]), ["SC0304"]),
+        (source(remoteIpBlocks=["10.0.0.0/8", "x"]), ["SC0406"]),
         (source(serviceAccounts=["a/b"], notNamespaces=["c"]), ["SC0410"]),
         (source(serviceAccounts=[f"a/b{n}" for n in range(17)]), ["SC0210"]),
         (operation(ports=[80]), ["SC0203"]),

@@ -29,6 +29,7 @@ spec:
   defaultAction: DENY
   allowEmpty: true
   pathNormalization: MERGE_SLASHES
+  numTrustedProxies: 2
   inbound:
   - listen: 127.0.0.1:8443
     to: unix:/run/files.sock
@@ -78,6 +79,7 @@ def test_every_field_comes_out() -> None:
     assert (spec.mtls, spec.default_action) == (MtlsMode.PERMISSIVE, DefaultAction.DENY)
     assert spec.allow_empty
     assert spec.path_normalization is Normalisation.MERGE_SLASHES
+    assert spec.trusted_proxies == 2
     first, second = spec.inbound
     assert first.listen == Address("127.0.0.1", 8443)
     assert (first.to.address, first.service, first.host) == (
@@ -86,7 +88,7 @@ def test_every_field_comes_out() -> None:
         HostMode.UPSTREAM,
     )
     assert first.plain_paths == ("/metrics",)
-    assert first.at == Where("etc/boot.yaml", 16, 5)
+    assert first.at == Where("etc/boot.yaml", 17, 5)
     assert (second.to.host, second.to.address) == ("files.example", "")
     assert (second.host, second.service) == (HostMode.UPSTREAM, "files")
     assert spec.admin.listen == Address(unix="/run/admin.sock")
@@ -107,6 +109,7 @@ def test_what_is_not_written_is_closed_and_local() -> None:
     assert spec.identity.certs == "etc/certs/prod/files"
     assert spec.root_namespace == "istio-system"
     assert spec.path_normalization is Normalisation.BASE
+    assert spec.trusted_proxies == 0
     assert (spec.limits, spec.log.access, spec.admin.listen) == (Limits(), "stdout", None)
     assert (spec.documents, spec.allow_empty) == ((), False)
 
