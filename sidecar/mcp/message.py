@@ -15,7 +15,7 @@ from jiter import from_json
 
 from ..errors import MessageError
 from . import twins
-from .methods import METHODS, NOTIFICATIONS, Method, is_session
+from .methods import METHODS, NOTIFICATIONS, Method, is_modern, is_session, version_of
 
 Kind: TypeAlias = Literal["request", "notification", "response"]
 Id: TypeAlias = str | int | None
@@ -38,6 +38,7 @@ SEPARATOR: Final = "\0"
 
 # What a subscription may ask for without naming anything.
 _NEWS: Final = frozenset({"toolsListChanged", "promptsListChanged", "resourcesListChanged"})
+_NAMES: Final = frozenset({"name", "uri", "taskId"})
 _FOLDED_METHODS: Final = {twins.fold(name): name for name in METHODS}
 
 
@@ -174,7 +175,7 @@ def _load(body: bytes) -> Any:
 
 def _not_an_object(value: object) -> str:
     if type(value) is list:
-        return "an array is no message: send one message at a time, batches are not accepted"
+        return "an array is no message: only version 2025-03-26 has batches"
     return "a message is a JSON object"
 
 
@@ -224,9 +225,20 @@ def _calling(value: JsonObject, text: str) -> Message:
     _check_kind(kind, method, known)
     words = twins.PARAMS if known is None else twins.KNOWN_PARAMS
     message = Message(kind, message_id, method, _params(value, words), value, text)
-    if known is not None and known.subject != "nothing":
+    if known is not None and known.subject != "nothing" and not _is_gone(message, known):
         _name(message, known)
     return message
+
+
+def _is_gone(message: Message, known: Method) -> bool:
+    """Whether a modern request names nothing and only older versions have its method.
+
+    That no such method is left is then what its caller must hear, from the server.
+    """
+    if known.modern or message.params.keys() & _NAMES:
+        return False
+    version = version_of(message.params)
+    return type(version) is str and is_modern(version)
 
 
 def _check_kind(kind: Kind, method: str, known: Method | None) -> None:

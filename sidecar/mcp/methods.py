@@ -20,6 +20,9 @@ Subject: TypeAlias = Literal[
 ]
 NOTIFICATIONS: Final = "notifications/"
 
+FIRST_MODERN: Final = "2026-07-28"
+VERSION_META: Final = "io.modelcontextprotocol/protocolVersion"  # in a message's `_meta`
+
 
 @dataclass(frozen=True, slots=True)
 class Method:
@@ -60,6 +63,17 @@ _ALL: Final = (
 )
 
 METHODS: Final[Mapping[str, Method]] = MappingProxyType({method.name: method for method in _ALL})
+
+
+def is_modern(version: str) -> bool:
+    """Whether *version*, a date, is of the stateless era; a word that is no date is not."""
+    return version >= FIRST_MODERN and version[:4].isdigit()
+
+
+def version_of(params: Mapping[str, object]) -> object:
+    """Return the protocol's version that a message with *params* says it is of, or None."""
+    meta = params.get("_meta")
+    return meta.get(VERSION_META) if type(meta) is dict else None
 
 
 def is_session(method: str) -> bool:

@@ -14,22 +14,16 @@ from typing import Final
 
 from ..errors import MessageError
 from .message import REQUEST, Message
-from .methods import METHODS
+from .methods import METHODS, is_modern, version_of
 
 HEADER_MISMATCH: Final = -32020
-FIRST_MODERN: Final = "2026-07-28"
-VERSION_META: Final = "io.modelcontextprotocol/protocolVersion"
+BATCHING: Final = b"2025-03-26"
 
 _VERSION: Final = b"mcp-protocol-version"
 _METHOD: Final = b"mcp-method"
 _NAME: Final = b"mcp-name"
 _MIRRORS: Final = frozenset({_VERSION, _METHOD, _NAME})
 _NAME_REQUIRED: Final = frozenset({"tools/call", "prompts/get", "resources/read"})
-
-
-def is_modern(version: str) -> bool:
-    """Whether *version*, a date, is of the stateless era; a word that is no date is not."""
-    return version >= FIRST_MODERN and version[:4].isdigit()
 
 
 def check_headers(message: Message, headers: Iterable[tuple[bytes, bytes]]) -> None:
@@ -45,12 +39,21 @@ def check_headers(message: Message, headers: Iterable[tuple[bytes, bytes]]) -> N
             if name in mirrors:
                 raise _mismatch(name, "is there more than once")
             mirrors[name] = value.decode("latin-1")
-    version = _version(message)
+    version = version_of(message.params)
     if not mirrors and version is None:
         return
     _check_version(mirrors.get(_VERSION), version)
     modern = is_modern(mirrors.get(_VERSION, ""))
     _check_mirrors(message, mirrors, required=modern and message.kind is REQUEST)
+
+
+def takes_batches(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether a request with *headers* may hold an array of messages.
+
+    That is so in version 2025-03-26 alone, which a request that names no version is of
+    (2025-06-18, "Protocol Version Header").
+    """
+    return all(value == BATCHING for name, value in headers if name == _VERSION)
 
 
 def decode_mirror(value: str) -> str | None:
@@ -96,11 +99,6 @@ def _check_mirrors(message: Message, mirrors: dict[bytes, str], *, required: boo
     named = _named(message)
     if named is not None and decode_mirror(name) != named:
         raise _mismatch(_NAME, "is not what the body names")
-
-
-def _version(message: Message) -> object:
-    meta = message.params.get("_meta")
-    return meta.get(VERSION_META) if type(meta) is dict else None
 
 
 def _named(message: Message) -> str | None:

@@ -203,3 +203,36 @@ def test_any_value_is_read_as_strictly_as_a_message(raw: bytes) -> None:
     with pytest.raises(MessageError) as refusal:
         parse_value(raw, max_depth=2)
     assert refusal.value.code == -32700
+
+
+MODERN_META = {"io.modelcontextprotocol/protocolVersion": "2026-07-28"}
+LEGACY_META = {"io.modelcontextprotocol/protocolVersion": "2025-11-25"}
+
+
+@pytest.mark.parametrize("method", ["resources/subscribe", "resources/unsubscribe", "tasks/result"])
+def test_a_method_that_the_stateless_era_has_lost_need_name_nothing_there(method: str) -> None:
+    message = call(method, _meta=MODERN_META)
+    assert (message.resource, message.task, message.session) == (None, None, False)
+
+
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("resources/subscribe", {}),
+        ("resources/subscribe", {"_meta": LEGACY_META}),
+        ("resources/subscribe", {"_meta": {}}),
+        ("resources/subscribe", {"_meta": MODERN_META, "uri": None}),
+        ("resources/read", {"_meta": MODERN_META}),
+        ("tools/call", {"_meta": MODERN_META}),
+    ],
+)
+def test_whatever_else_acts_on_something_must_name_it(
+    method: str, params: dict[str, object]
+) -> None:
+    with pytest.raises(MessageError) as refusal:
+        call(method, **params)
+    assert refusal.value.code == -32602
+
+
+def test_what_a_lost_method_names_all_the_same_is_what_rules_are_asked_about() -> None:
+    assert call("resources/subscribe", uri="a:b", _meta=MODERN_META).resource == "a:b"

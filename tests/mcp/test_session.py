@@ -12,7 +12,8 @@ from mcp.shared.inbound import decode_header_value, encode_header_value
 
 from sidecar.errors import MessageError
 from sidecar.mcp.message import parse
-from sidecar.mcp.session import VERSION_META, check_headers, decode_mirror, is_modern
+from sidecar.mcp.methods import VERSION_META, is_modern
+from sidecar.mcp.session import check_headers, decode_mirror
 
 MODERN = "2026-07-28"
 Headers = dict[str, str]
