@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from ..mcp.message import Message
 from ..policy.call import Call, Peer
 from ..policy.verdict import Finding, Permit, Refusal, Verdict
 
@@ -76,6 +77,8 @@ class Record:
             "upstream": self.upstream,
             "overhead_ms": round(overhead * 1e3, 3),
         }
+        if message is None and call is not None and call.batch:
+            line["batch"] = [_named(one) for one in call.batch]
         own = call.header(b"x-request-id") if call is not None else None
         if own:
             line["caller_request_id"] = own[:_LONGEST_ID].decode("latin-1")
@@ -87,6 +90,11 @@ class Record:
         if self.finding is not None:
             line["finding"] = self.finding.pattern[:_LONGEST]
         return line
+
+
+def _named(message: Message) -> str:
+    """Return the method of one message of a batch, and the tool it calls."""
+    return f"{message.method[:_LONGEST]} {message.tool or ''}".rstrip()
 
 
 def _watched(call: Call) -> dict[str, object]:

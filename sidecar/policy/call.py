@@ -58,6 +58,11 @@ class Call:
     port: int = 0
     content_encoding: str = ""
     message: Message | None = None
+    # Of `headers`, those that mirror the body (None: nobody has looked), and the caller's own
+    # request id.
+    mirrors: Sequence[tuple[bytes, bytes]] | None = None
+    own_id: bytes = b""
+    batch: tuple[Message, ...] = ()  # in the place of one message: all of them, once allowed
     audited: tuple[RuleRef, ...] = ()  # AUDIT rules that it matches
     shadowed: Decision | None = None  # what were said if dry-run policies were in force
     flagged: Finding | None = None  # what a scan saw that does not refuse

@@ -9,17 +9,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ..errors import MessageError
+from ..mcp import batch
 from ..mcp.edit import LISTINGS, Listing, Visible, filter_list, make_private, may_concern
 from ..mcp.message import MAX_DEPTH, NOT_JSON, leaves, parse, parse_value
-from ..mcp.session import check_headers
+from ..mcp.session import check_headers, takes_batches
 from .authz import RuleSet
 from .call import Call
 from .scan.scanner import Scanner
-from .verdict import Duties, Finding, Inspector, Permit, Reason, Refusal, RuleRef, Verdict
+from .verdict import (
+    Decision,
+    Duties,
+    Finding,
+    Inspector,
+    Permit,
+    Reason,
+    Refusal,
+    RuleRef,
+    Verdict,
+)
 
 DENIED: Final = "RBAC: access denied"  # Envoy's words, which clients know
 _INJECTION: Final = "the content was refused by an inspection"
@@ -78,14 +89,15 @@ class Policy:
 def decide(call: Call, policy: Policy, now: float) -> Verdict:
     """Say whether *call* may happen; *now* is wall-clock time in seconds.
 
-    On the way the call's body is read: `call.message` is what it says.
+    On the way the call's body is read: `call.message` is what it says. A batch is decided as
+    its messages would be, one by one, and refused whole with the first that is refused.
     """
     if call.peer.not_after <= now:
         return Refusal(Reason.UNAUTHENTICATED, "the certificate has expired")
     if call.body:
-        refusal = _read(call, policy)
-        if refusal is not None:
-            return refusal
+        verdict = _read(call, policy, now)
+        if verdict is not None:
+            return verdict
     decision = policy.rules.judge(call)
     if policy.rules.watches:
         call.audited = policy.rules.audit(call)
@@ -165,8 +177,11 @@ def _shortened(body: bytes, value: object, hidden: Iterable[tuple[Listing, Visib
     return make_private(body, None if edited else value)
 
 
-def _read(call: Call, policy: Policy) -> Refusal | None:
-    """Read the body of *call* as a message where it must be one, or where it says it is."""
+def _read(call: Call, policy: Policy, now: float) -> Verdict | None:
+    """Read the body of *call* as a message where it must be one, or where it says it is.
+
+    None if the call is yet to be decided; a batch is decided here.
+    """
     needed = policy.rules.uses_mcp and call.path not in policy.plain_paths
     scanned = policy.requests.refuse is not None
     if (needed or scanned) and call.content_encoding not in ("", "identity"):
@@ -180,9 +195,37 @@ def _read(call: Call, policy: Policy) -> Refusal | None:
         if needed:
             check_headers(call.message, call.headers)
     except MessageError as error:
+        if needed and call.body.lstrip()[:1] == b"[" and takes_batches(call.headers):
+            return _decide_each(call, policy, now)
         if needed or (scanned and error.code == NOT_JSON):
             return Refusal(Reason.INVALID, str(error), code=error.code)
     return None
+
+
+def _decide_each(call: Call, policy: Policy, now: float) -> Verdict:
+    """Decide a batch: every message in it as if it had come alone."""
+    try:
+        pieces = batch.split(call.body, policy.max_depth)
+    except MessageError as error:
+        return Refusal(Reason.INVALID, str(error), code=error.code)
+    calls = [replace(call, body=piece, message=None) for piece in pieces]
+    for one in calls:
+        verdict = decide(one, policy, now)
+        if type(verdict) is Refusal:
+            call.message = one.message  # what the refusal answers, and the record names
+            break
+    else:
+        call.batch = tuple(one.message for one in calls if one.message is not None)
+    call.audited = tuple(dict.fromkeys(rule for one in calls for rule in one.audited))
+    call.shadowed = _least([one.shadowed for one in calls])
+    call.flagged = next((one.flagged for one in calls if one.flagged is not None), None)
+    return verdict
+
+
+def _least(shadowed: list[Decision | None]) -> Decision | None:
+    """Return what would have become of a batch: what of the first message it would refuse."""
+    refused = (one for one in shadowed if one is not None and not one.allowed)
+    return next(refused, shadowed[0])
 
 
 def _is_json(content_type: str) -> bool:
