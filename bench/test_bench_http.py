@@ -71,7 +71,7 @@ def test_a_whole_request(benchmark: BenchmarkFixture) -> None:
 
 @pytest.mark.parametrize("pieces", [1, 2])
 def test_a_whole_reply(benchmark: BenchmarkFixture, pieces: int) -> None:
-    reader = ReplyReader(LineTable(32_768), Bounds())
+    reader = ReplyReader(LineTable(32_768, replies=True), Bounds())
     cut = len(REPLY) // pieces
 
     def read() -> bytes:

@@ -94,14 +94,14 @@ class App:
         self._metrics = Metrics(__version__, limits.tools_in_metrics, self._gauges)
         self._tasks = Tasks(self._report)
         self._deadlines = Deadlines(loop, time.monotonic)
-        tables = LineTables(limits.remembered_line_bytes, limits.remembered_peers)
-        self._tables = tables
+        kept = (limits.remembered_line_bytes, limits.remembered_peers)
+        self._tables = tables = LineTables(*kept)
         journal = Journal(self._metrics, time.time, writes=plan.access != "none")
         clusters = Clusters(
             Means(
                 tasks=self._tasks,
                 deadlines=self._deadlines,
-                tables=LineTables(limits.remembered_line_bytes, limits.remembered_peers),
+                tables=LineTables(*kept, replies=True),
                 bounds=Bounds(
                     limits.reply_head_bytes, limits.request_fields, 0, limits.write_buffer_bytes
                 ),

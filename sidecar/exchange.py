@@ -98,18 +98,21 @@ def understand(request: Request, peer: Peer, local_ip: str, service: Service) ->
     """
     head = request.head
     assert head is not None
+    start = head.start
     call = Call(
         peer,
-        head.method,
-        normalise(head.path, service.normalization),
-        head.query,
+        start.method,
+        normalise(start.path, service.normalization),
+        start.query,
         head.host.decode("ascii"),
-        [field.pair for field in head.fields],
+        head.pairs,
         request.body,
         head.content_type.decode("latin-1"),
         service.port,
         head.content_encoding.decode("latin-1"),
         destination_ip=local_ip,
+        mirrors=head.mirrors,
+        own_id=head.request_id,
     )
     if service.trusted_proxies:
         call.remote_ip = remote_address(call.headers, service.trusted_proxies)

@@ -46,15 +46,16 @@ def forwarded(
     """Return the whole request for the server, head and body in one piece."""
     head = request.head
     assert head is not None
+    start = head.start
     target = call.path.encode("ascii")
     if call.query:
         target = b"%b?%b" % (target, call.query.encode("ascii"))
-    elif head.target.endswith(b"?"):
+    elif start.target.endswith(b"?"):
         target += b"?"
     parts = [
         b"%b %b HTTP/1.1\r\nhost: %b\r\n"
         % (
-            head.method.encode("ascii"),
+            start.method.encode("ascii"),
             target,
             head.host if service.preserve_host else service.authority,
         ),
@@ -63,7 +64,7 @@ def forwarded(
         b"x-request-id: %b\r\n" % request_id.encode("ascii"),
     ]
     body = call.body
-    if body or head.method not in _BODILESS:
+    if body or start.method not in _BODILESS:
         parts.append(b"content-length: %d\r\n\r\n" % len(body))
         parts.append(body)
     else:

@@ -16,29 +16,28 @@ from typing import Final
 
 from ..errors import ProtocolError
 from .judge import RequestLine, StatusLine, reply_by_h11, request_by_h11
-from .lines import (
+from .lines import Field, LineTable, Pair, Unseen
+from .shapes import (
     BAD_HOST,
     CODING,
     CONNECTION,
     ENCODING,
     EXPECT,
+    FORWARDED,
     HOST,
-    KEPT,
     LENGTH,
+    MIRROR,
     OPTIONS,
     PASS,
     RARE,
+    REQUEST_ID,
     TYPE,
-    Field,
-    LineTable,
-    judge_line,
 )
 
 CHUNKED: Final = -1
 UNTIL_CLOSE: Final = -2
 
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]+)(/[^#]*)?", re.IGNORECASE)
-_FORWARDED: Final = (PASS, TYPE, ENCODING)
 # Listing one of these as hop-by-hop would change what the message is.
 _NEVER_LISTED: Final = frozenset(
     {b"host", b"content-length", b"transfer-encoding", b"content-type", b"authorization"}
@@ -47,21 +46,29 @@ _NEVER_LISTED: Final = frozenset(
 
 @dataclass(slots=True)
 class RequestHead:
-    """What a request's head says. `length` is in bytes, or CHUNKED."""
+    """What a request's head says. `length` is in bytes, or CHUNKED.
 
-    method: str
-    target: bytes
-    path: str
-    query: str
+    `pairs` are all fields as (lower-case name, value), `mirrors` those of them that mirror a
+    message's body, `forward` the lines that go on to the server. `request_id` is the caller's.
+    """
+
+    start: RequestLine
     host: bytes
     fields: Sequence[Field]
-    forward: list[bytes]
+    pairs: Sequence[Pair]
+    forward: Sequence[bytes]
+    mirrors: Sequence[Pair] = ()
     length: int = 0
     content_type: bytes = b""
     content_encoding: bytes = b""
-    http10: bool = False
     close: bool = False
+    request_id: bytes = b""
     expects: bool = False
+
+    @property
+    def http10(self) -> bool:
+        """Whether it is HTTP/1.0, which knows no chunks."""
+        return self.start.http10
 
 
 @dataclass(slots=True)
@@ -71,7 +78,7 @@ class ReplyHead:
     status: int
     start: bytes
     fields: Sequence[Field]
-    forward: list[bytes]
+    forward: Sequence[bytes]
     length: int = UNTIL_CLOSE
     close: bool = False
     content_type: bytes = b""
@@ -84,55 +91,67 @@ def read_request(head: bytes, table: LineTable, max_fields: int) -> RequestHead:
     Raises ProtocolError with the status that the caller is told.
     """
     lines = head.split(b"\r\n")
-    known = table.fields
     start = table.starts.get(lines[0])
-    if type(start) is not RequestLine or len(lines) - 3 > max_fields:
+    if type(start) is not RequestLine or not 0 <= len(lines) - 4 < max_fields:
         return _learn_request(head, lines, table, max_fields)
     try:
-        fields = [known.get(line) or _request_line(line) for line in lines[1:-2]]
-        return _request(start, fields)
-    except _Unseen:
+        fields = list(map(table.fields.__getitem__, lines[1:-2]))
+    except Unseen:
         return _learn_request(head, lines, table, max_fields)
-    except _Rare:
-        return judge_request(head, max_fields)
+    kinds, _, values, wires, pairs = zip(*fields, strict=True)
+    shape = table.shapes.of(kinds)
+    at_host, at_length = shape.host, shape.length
+    if not shape.ordinary or at_host < 0 or not start.origin:
+        try:
+            return _request(start, fields)
+        except _Rare:
+            return judge_request(head, max_fields)
+    return RequestHead(
+        start,
+        values[at_host],
+        fields,
+        pairs,
+        shape.forward(wires),
+        shape.mirrors(pairs),
+        int(values[at_length]) if at_length >= 0 else 0,
+        values[shape.type] if shape.type >= 0 else b"",
+        values[shape.encoding].lower() if shape.encoding >= 0 else b"",
+        start.http10 or (shape.connection >= 0 and values[shape.connection].lower() == b"close"),
+        values[shape.request_id] if shape.request_id >= 0 else b"",
+    )
 
 
 def read_reply(head: bytes, table: LineTable, max_fields: int) -> ReplyHead:
     """Return the reply head in *head* by remembered lines. Raises ProtocolError."""
     lines = head.split(b"\r\n")
-    known = table.fields
     start = table.starts.get(lines[0])
-    if type(start) is not StatusLine or len(lines) - 3 > max_fields:
+    if type(start) is not StatusLine or not 0 <= len(lines) - 4 < max_fields:
         return _learn_reply(head, lines, table, max_fields)
     try:
-        fields = [known.get(line) or _reply_line(line) for line in lines[1:-2]]
-        return _reply(start, fields)
-    except _Unseen:
+        fields = list(map(table.fields.__getitem__, lines[1:-2]))
+    except Unseen:
         return _learn_reply(head, lines, table, max_fields)
-    except _Rare:
-        return judge_reply(head, max_fields)
+    kinds, _, values, wires, _ = zip(*fields, strict=True)
+    shape = table.shapes.of(kinds)
+    if not shape.ordinary:
+        try:
+            return _reply(start, fields)
+        except _Rare:
+            return judge_reply(head, max_fields)
+    return ReplyHead(
+        start.status,
+        start.wire,
+        fields,
+        shape.forward(wires),
+        int(values[shape.length]) if shape.length >= 0 else UNTIL_CLOSE,
+        start.http10 or (shape.connection >= 0 and values[shape.connection].lower() == b"close"),
+        values[shape.type] if shape.type >= 0 else b"",
+        values[shape.encoding].lower() if shape.encoding >= 0 else b"",
+    )
 
 
 class _Rare(Exception):
     """A field that stands in few heads: the whole head goes to h11."""
-
-
-class _Unseen(Exception):
-    """A line that only h11 may judge, or whose verdict is worth keeping."""
-
-
-def _request_line(line: bytes) -> Field:
-    field = judge_line(line, request=True)
-    if field is None or field[1] in KEPT:
-        raise _Unseen
-    return field
-
-
-def _reply_line(line: bytes) -> Field:
-    field = judge_line(line, request=False)
-    if field is None or field[1] in KEPT:
-        raise _Unseen
-    return field
 
 
 def judge_request(head: bytes, max_fields: int) -> RequestHead:
@@ -189,43 +208,41 @@ def _request(start: RequestLine, fields: list[Field], *, judged: bool = False) -
     """Return what *start* and *fields* mean; raise _Rare for what h11 has not *judged* whole."""
     host: bytes | None = None
     length = -1
-    close = start.http10
-    content_type = content_encoding = b""
+    pairs = [field.pair for field in fields]
     forward: list[bytes] = []
+    mirrors: list[Pair] = []
     rare: list[Field] = []
+    head = RequestHead(start, b"", fields, pairs, forward, mirrors, close=start.http10)
     for field in fields:
-        kind, _, value, wire, _ = field
+        kind, _, value, wire, pair = field
         if kind == PASS:
             forward.append(wire)
         elif kind == LENGTH:
             if length >= 0:
                 raise ProtocolError("`Content-Length` stands twice")
-            length = int(value)
+            length = head.length = int(value)
         elif kind == HOST:
             if host is not None:
                 raise ProtocolError("`Host` stands twice")
-            host = value
+            host = head.host = value
         elif kind == TYPE:
             # Said twice, it is whatever the server takes: neither is believed.
-            content_type = b"?" if content_type else value
+            head.content_type = b"?" if head.content_type else value
             forward.append(wire)
         elif kind == CONNECTION:
-            close = close or value.lower() == b"close"
+            head.close |= value.lower() == b"close"
         elif kind == ENCODING:
-            content_encoding += value.lower()
+            head.content_encoding += value.lower()
             forward.append(wire)
+        elif kind == MIRROR:
+            mirrors.append(pair)
+            forward.append(wire)
+        elif kind == REQUEST_ID:
+            head.request_id = head.request_id or value
         elif kind >= RARE:
             rare.append(field)
-    head = RequestHead(
-        start.method, start.target, start.path, start.query, host or b"", fields, forward
-    )
-    head.length = max(length, 0)
-    head.http10 = start.http10
-    head.close = close
-    head.content_type = content_type
-    head.content_encoding = content_encoding
     if host is None or not start.origin:
-        _settle_target(head, start, host)
+        _settle_target(head, host)
     if rare:
         if not judged:
             raise _Rare
@@ -254,8 +271,9 @@ def _expect(head: RequestHead, field: Field) -> None:
     head.expects = not head.http10
 
 
-def _settle_target(head: RequestHead, start: RequestLine, host: bytes | None) -> None:
+def _settle_target(head: RequestHead, host: bytes | None) -> None:
     """Settle what is not the common case: no Host, or a target that is no path."""
+    start = head.start
     if any(field.kind == BAD_HOST for field in head.fields):
         raise ProtocolError("`Host` is not one host")
     if host is None:
@@ -269,8 +287,7 @@ def _settle_target(head: RequestHead, start: RequestLine, host: bytes | None) ->
     absolute = _ABSOLUTE.fullmatch(start.target)
     if absolute is None or absolute[1].lower() != host.lower():
         raise ProtocolError("the target is neither a path nor an URL of this `Host`")
-    line = RequestLine.of(start.method, absolute[2] or b"/")
-    head.target, head.path, head.query = line.target, line.path, line.query
+    head.start = RequestLine.of(start.method, absolute[2] or b"/", http10=start.http10)
 
 
 def _drop_listed(head: RequestHead | ReplyHead) -> None:
@@ -282,7 +299,7 @@ def _drop_listed(head: RequestHead | ReplyHead) -> None:
     if listed & _NEVER_LISTED:
         raise ProtocolError("`Connection` lists a field that is not hop-by-hop")
     head.close |= b"close" in listed
-    head.forward[:] = [f.wire for f in head.fields if f.kind in _FORWARDED and f.name not in listed]
+    head.forward = [f.wire for f in head.fields if f.kind in FORWARDED and f.name not in listed]
 
 
 def _reply(start: StatusLine, fields: list[Field], *, judged: bool = False) -> ReplyHead:

@@ -9,21 +9,24 @@ has its own, so that nobody can push another's lines out.
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
-# What a field means to the frame around a message.
-PASS: Final = 0  # forwarded as it stands
-DROP: Final = 1  # hop-by-hop, or ours to set: never forwarded
-LENGTH: Final = 2
-HOST: Final = 3
-CONNECTION: Final = 4  # `close` or `keep-alive` alone
-TYPE: Final = 5  # Content-Type, forwarded
-ENCODING: Final = 6  # Content-Encoding, forwarded
-RARE: Final = 7  # from here on h11 reads the whole head
-CODING: Final = 7  # Transfer-Encoding
-EXPECT: Final = 8
-OPTIONS: Final = 9  # Connection that lists fields
-BAD_HOST: Final = 10  # Host that is not one host
+from .shapes import (
+    BAD_HOST,
+    CODING,
+    CONNECTION,
+    DROP,
+    ENCODING,
+    EXPECT,
+    HOST,
+    LENGTH,
+    MIRROR,
+    OPTIONS,
+    PASS,
+    REQUEST_ID,
+    TYPE,
+    Shapes,
+)
 
 # RFC 9110 7.6.1, and what older peers still send.
 _HOP_BY_HOP: Final = frozenset(
@@ -40,8 +43,14 @@ _HOP_BY_HOP: Final = frozenset(
     }
 )
 
-# Ours to set: whatever a caller puts there could only be a forgery.
-_OURS: Final = frozenset({b"x-forwarded-client-cert", b"x-request-id"})
+# What a caller puts where we write could only be a forgery, so it goes no further.
+_OF_REQUESTS: Final[dict[bytes, int]] = {
+    b"x-forwarded-client-cert": DROP,
+    b"x-request-id": REQUEST_ID,
+    b"mcp-method": MIRROR,
+    b"mcp-name": MIRROR,
+    b"mcp-protocol-version": MIRROR,
+}
 
 _BOTH: Final[dict[bytes, int]] = {
     **dict.fromkeys(_HOP_BY_HOP, DROP),
@@ -53,7 +62,7 @@ _BOTH: Final[dict[bytes, int]] = {
     b"content-type": TYPE,
     b"content-encoding": ENCODING,
 }
-_REQUEST: Final = {**_BOTH, **dict.fromkeys(_OURS, DROP)}
+_REQUEST: Final = {**_BOTH, **_OF_REQUESTS}
 
 # Names whose lines repeat and carry no secret.
 KEPT: Final = frozenset(
@@ -119,6 +128,9 @@ _VALUE: Final = re.compile(rb"[^\x00-\x20\x7f](?:[^\x00-\x08\x0a-\x1f\x7f]*[^\x0
 _ENTRY_BYTES: Final = 320
 
 
+Pair: TypeAlias = tuple[bytes, bytes]  # lower-case name, value
+
+
 class Field(NamedTuple):
     """One header field: what it means here, its lower-case name and value, and its wire form."""
 
@@ -126,7 +138,7 @@ class Field(NamedTuple):
     name: bytes
     value: bytes
     wire: bytes
-    pair: tuple[bytes, bytes]
+    pair: Pair
 
 
 _field: Final = tuple.__new__  # what Field(...) does, without a Python frame on the way
@@ -156,31 +168,61 @@ def judge_line(line: bytes, *, request: bool) -> Field | None:
     Stricter than h11 (RFC 9110 5.5): no control characters but the tab. Lengths, too
     many to be remembered, pass by digits alone.
     """
-    name, colon, value = line.partition(b": ")
+    name, _, value = line.partition(b": ")
     plain = (_PLAIN_REQUEST if request else _PLAIN_REPLY).get(name)
-    if plain is not None and colon and _VALUE.fullmatch(value):
+    if plain is not None and _VALUE.fullmatch(value):
         lower, kind = plain
-        field = _field(Field, (kind, lower, value, line + b"\r\n", (lower, value)))
-    else:
-        match = _LINE.fullmatch(line)
-        if match is None:
+        if kind == LENGTH and not _is_length(value):
             return None
-        name, value = match.groups()
-        field = field_of(name, value.rstrip(b" \t"), request=request)
-    if field.kind == LENGTH and not (value.isdigit() and len(value) <= _MAX_DIGITS):
+        return _field(Field, (kind, lower, value, line + b"\r\n", (lower, value)))
+    match = _LINE.fullmatch(line)
+    if match is None:
         return None
-    return field
+    name, value = match.groups()
+    field = field_of(name, value.rstrip(b" \t"), request=request)
+    return None if field.kind == LENGTH and not _is_length(value) else field
+
+
+def _is_length(value: bytes) -> bool:
+    return value.isdigit() and len(value) <= _MAX_DIGITS
+
+
+class Unseen(Exception):
+    """A line that only h11 may judge, or whose verdict is worth keeping."""
+
+
+class _Fields(dict[bytes, Field]):
+    """Remembered fields by their lines; any other line is judged when it is asked for."""
+
+    __slots__ = ("_request",)
+
+    def __init__(self, *, request: bool) -> None:
+        super().__init__()
+        self._request = request
+
+    def __missing__(self, line: bytes) -> Field:
+        field = judge_line(line, request=self._request)
+        if field is None or field[1] in KEPT:
+            raise Unseen
+        return field
 
 
 class LineTable:
-    """What is remembered of one peer's heads: start lines and fields by their bytes."""
+    """What is remembered of one peer's heads: start lines and fields by their bytes.
 
-    __slots__ = ("_capacity", "_used", "fields", "starts")
+    Of requests, or of *replies*: the two are not read alike. *shapes* may be shared:
+    what they know follows from a head's fields alone.
+    """
 
-    def __init__(self, capacity: int) -> None:
+    __slots__ = ("_capacity", "_used", "fields", "shapes", "starts")
+
+    def __init__(
+        self, capacity: int, shapes: Shapes | None = None, *, replies: bool = False
+    ) -> None:
         self._capacity = capacity
         self._used = 0
-        self.fields: dict[bytes, Field] = {}
+        self.shapes = Shapes() if shapes is None else shapes
+        self.fields = _Fields(request=not replies)
         self.starts: dict[bytes, object] = {}
 
     def keep_field(self, line: bytes, field: Field) -> None:
@@ -199,7 +241,7 @@ class LineTable:
             return False
         self._used += cost
         while self._used > self._capacity:
-            table: dict[bytes, Field] | dict[bytes, object] = (
+            table: _Fields | dict[bytes, object] = (
                 self.fields if len(self.fields) >= len(self.starts) else self.starts
             )
             oldest = next(iter(table))
@@ -211,11 +253,13 @@ class LineTable:
 class LineTables:
     """One LineTable a peer, for a bounded number of peers; the oldest is let go."""
 
-    __slots__ = ("_capacity", "_peers", "_tables")
+    __slots__ = ("_capacity", "_peers", "_replies", "_shapes", "_tables")
 
-    def __init__(self, capacity: int, peers: int) -> None:
+    def __init__(self, capacity: int, peers: int, *, replies: bool = False) -> None:
         self._capacity = capacity
         self._peers = peers
+        self._replies = replies
+        self._shapes = Shapes()
         self._tables: dict[str, LineTable] = {}
 
     def of(self, peer: str) -> LineTable:
@@ -224,5 +268,6 @@ class LineTables:
         if table is None:
             while len(self._tables) >= self._peers:
                 del self._tables[next(iter(self._tables))]
-            table = self._tables[peer] = LineTable(self._capacity)
+            table = LineTable(self._capacity, self._shapes, replies=self._replies)
+            self._tables[peer] = table
         return table

@@ -168,7 +168,7 @@ def test_what_we_write_in_chunks_reads_back(pieces: list[bytes], cuts: list[int]
 
 
 def answer(raw: bytes, method: str = "GET") -> ReplyReader:
-    reading = ReplyReader(LineTable(32_768), Bounds())
+    reading = ReplyReader(LineTable(32_768, replies=True), Bounds())
     reading.begin(method)
     reading.feed(raw)
     return reading

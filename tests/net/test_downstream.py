@@ -29,7 +29,7 @@ class Served:
         except Exception as fault:
             self.raised.append(fault)
             raise
-        target = request.head.target if request.head is not None else b"none"
+        target = request.head.start.target if request.head is not None else b"none"
         status = request.fault.status if request.fault is not None else 200
         down.write(b"%d %b\n" % (status, target))
 

@@ -52,7 +52,7 @@ class Net:
             Means(
                 tasks=self.tasks,
                 deadlines=self.deadlines,
-                tables=LineTables(32_768, 16),
+                tables=LineTables(32_768, 16, replies=True),
                 bounds=bounds,
                 now=self.loop.clock,
                 random=lambda: 0.0,

@@ -109,7 +109,7 @@ class Flow:
             Means(
                 tasks=self.callers.tasks,
                 deadlines=self.callers.deadlines,
-                tables=LineTables(32_768, 16),
+                tables=LineTables(32_768, 16, replies=True),
                 bounds=Bounds(16_384, 100, 0),
                 now=self.loop.clock,
                 random=lambda: 0.0,
