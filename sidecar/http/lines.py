@@ -159,6 +159,8 @@ def field_of(name: bytes, value: bytes, *, request: bool) -> Field:
     elif request and b"_" in lower:
         # An underscore twin (`x_request_id`) is read as the real one by CGI-like servers.
         kind = DROP
+    elif request and lower.startswith(b"mcp-param-"):
+        kind = MIRROR
     return _field(Field, (kind, lower, value, b"%b: %b\r\n" % (name, value), (lower, value)))
 
 

@@ -79,9 +79,8 @@ class Record:
         }
         if message is None and call is not None and call.batch:
             line["batch"] = [_named(one) for one in call.batch]
-        own = call.header(b"x-request-id") if call is not None else None
-        if own:
-            line["caller_request_id"] = own[:_LONGEST_ID].decode("latin-1")
+        if call is not None and call.own_id:
+            line["caller_request_id"] = call.own_id[:_LONGEST_ID].decode("latin-1")
         if call is not None and (call.audited or call.shadowed is not None):
             line.update(_watched(call))
         detail = verdict.detail if type(verdict) is Refusal else self.broken
