@@ -8,12 +8,14 @@ something else than the body would act on another request, so both must agree
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode, b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from ..errors import MessageError
-from .message import REQUEST, Message
+from . import twins
+from .message import NOT_A_MESSAGE, REQUEST, JsonObject, Message
 from .methods import METHODS, is_modern, version_of
 
 HEADER_MISMATCH: Final = -32020
@@ -23,19 +25,34 @@ _VERSION: Final = b"mcp-protocol-version"
 _METHOD: Final = b"mcp-method"
 _NAME: Final = b"mcp-name"
 _MIRRORS: Final = frozenset({_VERSION, _METHOD, _NAME})
+_PARAM: Final = b"mcp-param-"
+# What some servers take for the method or the path in the place of the request line's.
+_OVERRIDES: Final = frozenset(
+    {
+        *(b"x-http-method", b"x-http-method-override", b"x-method-override"),
+        *(b"x-original-url", b"x-rewrite-url"),
+    }
+)
+_TOLD: Final = _MIRRORS | _OVERRIDES
+_INTEGER: Final = re.compile(r"(-?[0-9]{1,20})(?:\.0{1,20})?")
 _NAME_REQUIRED: Final = frozenset({"tools/call", "prompts/get", "resources/read"})
 
 
-def check_headers(message: Message, headers: Iterable[tuple[bytes, bytes]]) -> None:
+def check_headers(message: Message, headers: Sequence[tuple[bytes, bytes]]) -> None:
     """Raise `MessageError` (-32020) if *headers* and *message* do not say the same.
 
     *headers* are (lower-case name, value). A mirror that is there must agree in
     either era and stand there once; a modern request must have those its method
-    needs. A version that only the header gives is left to the server to judge.
+    needs. A version that only the header gives is left to the server to judge, and so is
+    `Mcp-Param-*` where no argument of the call has its name: the server's definition of
+    the tool alone says which one it mirrors. Headers that would have some servers read
+    another method or path are refused (-32600).
     """
     mirrors: dict[bytes, str] = {}
     for name, value in headers:
-        if name in _MIRRORS:
+        if name in _TOLD:
+            if name in _OVERRIDES:
+                raise MessageError(f"`{name.decode()}` would make another request", NOT_A_MESSAGE)
             if name in mirrors:
                 raise _mismatch(name, "is there more than once")
             mirrors[name] = value.decode("latin-1")
@@ -45,6 +62,8 @@ def check_headers(message: Message, headers: Iterable[tuple[bytes, bytes]]) -> N
     _check_version(mirrors.get(_VERSION), version)
     modern = is_modern(mirrors.get(_VERSION, ""))
     _check_mirrors(message, mirrors, required=modern and message.kind is REQUEST)
+    if modern and message.arguments:
+        _check_params(message.arguments, headers)
 
 
 def takes_batches(headers: Iterable[tuple[bytes, bytes]]) -> bool:
@@ -107,6 +126,41 @@ def _named(message: Message) -> str | None:
     if known is None or known.subject == "reference":
         return None
     return message.tool or message.prompt or message.resource or message.task
+
+
+def _check_params(arguments: JsonObject, headers: Sequence[tuple[bytes, bytes]]) -> None:
+    """Compare each `Mcp-Param-*` with the arguments that it may mirror, by their names."""
+    params = [(name, value) for name, value in headers if name.startswith(_PARAM)]
+    known = _by_folded_name(arguments) if params else {}
+    for name, value in params:
+        mirrored = known.get(twins.fold(name[len(_PARAM) :].decode("latin-1")), ())
+        said = decode_mirror(value.decode("latin-1"))
+        if mirrored and not any(_agrees(said, argument) for argument in mirrored):
+            raise _mismatch(name, "is not the argument of that name")
+
+
+def _by_folded_name(arguments: JsonObject) -> dict[str, list[object]]:
+    """Return what headers can mirror: only objects may lie around it ("Schema Extension")."""
+    found: dict[str, list[object]] = {}
+    objects: list[JsonObject] = [arguments]
+    for fields in objects:
+        for key, value in fields.items():
+            if type(value) is dict:
+                objects.append(value)
+            elif type(value) is not list:
+                found.setdefault(twins.fold(key), []).append(value)
+    found.pop("", None)  # keys that are too long to be told apart
+    return found
+
+
+def _agrees(said: str | None, argument: object) -> bool:
+    """Whether a header that says *said* mirrors *argument*; for null it may not stand."""
+    if said is None or type(argument) is str:
+        return said is not None and said == argument
+    if type(argument) is bool:
+        return said == ("true" if argument else "false")
+    number = _INTEGER.fullmatch(said)
+    return number is not None and int(number[1]) == argument
 
 
 def _mismatch(name: bytes, what: str) -> MessageError:

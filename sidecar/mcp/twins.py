@@ -35,6 +35,16 @@ def fold(key: str) -> str:
     return key.lower().translate(_BRIDGES)
 
 
+def same_but_for_case(key: str, word: str) -> bool:
+    """Whether some reader that ignores case takes *key* for *word*, which it is not."""
+    return key != word and _caseless(key) == _caseless(word)
+
+
+def _caseless(key: str) -> str:
+    # As in `fold`: Go takes U+017F for `s` and U+212A for `k`, Java U+0131 for `i`.
+    return key.lower() if key.isascii() else key.upper().casefold().replace("\u0307", "")
+
+
 @dataclass(frozen=True, slots=True)
 class Words:
     """The words of one place in a message: `guarded` ones bear no twin beside them.

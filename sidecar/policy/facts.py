@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias, TypeVar
 
 from ..mcp.message import Message
+from ..mcp.twins import same_but_for_case
 from .call import Call, Peer
 from .match import Address, address
 
@@ -53,7 +54,7 @@ def facts_of(call: Call) -> Facts:
     message = call.message
     method = call.method
     host = call.host.lower()
-    if message is not None:
+    if message is not None and method == "POST":
         tool = message.tool
         resource = message.resource
         return Facts(
@@ -65,9 +66,10 @@ def facts_of(call: Call) -> Facts:
             tool or "",
             message.prompt or "",
             settled_uri(resource) if resource else "",
-            tool is None and method == "POST" and message.session,
+            tool is None and message.session,
         )
     if call.body or method == "POST":
+        # MCP sends messages by POST alone: what a server makes of one in a GET is not known.
         return Facts(call, method, call.path, host, None, None, None, None, False)
     # Nothing was sent, so nothing is named: GET opens a stream, DELETE ends a session.
     return Facts(call, method, call.path, host, "", "", "", "", method in ("GET", "DELETE"))
@@ -262,5 +264,4 @@ def _has_twin(fields: Mapping[str, object], name: str) -> bool:
     """Whether a key differs from *name* in case only: some servers read it as *name*."""
     if len(fields) == 1 and name in fields:
         return False
-    folded = name.casefold()
-    return any(key.casefold() == folded and key != name for key in fields)
+    return any(same_but_for_case(key, name) for key in fields)
