@@ -32,6 +32,7 @@ from .policy.call import Call, Peer
 from .policy.decide import DENIED, decide
 from .policy.hops import remote_address
 from .policy.path import normalise
+from .policy.tokens.rules import forget
 from .policy.verdict import Permit, Reason, Refusal, Verdict
 from .relay import relay
 from .replies import forwarded, refusal_reply
@@ -88,6 +89,7 @@ def still_allowed(down: Downstream, snapshot: Snapshot, wall: float) -> bool:
     call, service = down.streaming, snapshot.services.get(down.door.inbound)
     if call is None:
         return True
+    forget(call)
     return service is not None and type(decide(call, service.policy, wall)) is Permit
 
 
@@ -170,7 +172,7 @@ def _rescue(fault: Exception, down: Downstream, record: Record, world: World) ->
     """The one place where a fault becomes an answer, and never leave to pass."""
     if not down.gone:
         down.wake.fault = None
-    refusal = _refusal_of(fault)
+    refusal = refusal_of(fault)
     if not isinstance(fault, SidecarError):
         world.report(f"request {record.request_id}", fault)
         down.close_after = True
@@ -184,7 +186,8 @@ def _rescue(fault: Exception, down: Downstream, record: Record, world: World) ->
     _refuse(refusal, down, record)
 
 
-def _refusal_of(fault: Exception) -> Refusal:
+def refusal_of(fault: Exception) -> Refusal:
+    """Return what the caller is told of *fault*."""
     detail = str(fault)
     match fault:
         case ProtocolError(status=413):

@@ -59,7 +59,7 @@ def forwarded(
             target,
             head.host if service.preserve_host else service.authority,
         ),
-        *head.forward,
+        *(head.forward if call.checked is None else call.checked.edit.lines(head.forward)),
         down.forwarded_for,
         b"x-request-id: %b\r\n" % request_id.encode("ascii"),
     ]

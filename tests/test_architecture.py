@@ -70,6 +70,7 @@ TESTED_ELSEWHERE = {
     "http/lines.py": "http/test_head.py: remembered lines are held against h11",
     "policy/call.py": "policy/test_facts.py: a Call is what facts are read from",
     "policy/spec.py": "policy/test_authz.py: plain data, which rules are compiled from",
+    "policy/tokens/spec.py": "policy/tokens/test_rules.py: plain data, rules are compiled from it",
     "policy/verdict.py": "flow/test_exchange.py: plain data, which the flow writes as replies",
     "policy/scan/first_pass.py": "policy/scan/test_scanner.py: findings are the same without it",
     "spiffe/certificate.py": "spiffe/test_svid.py: what is read of a certificate is what is judged",

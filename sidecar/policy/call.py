@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ..mcp.message import Message
 from ..spiffe.id import SpiffeId
 from .verdict import Decision, Finding, RuleRef
+
+if TYPE_CHECKING:
+    from .tokens.rules import Checked
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,6 +74,9 @@ class Call:
     # (empty: the peer's own).
     destination_ip: str = ""
     remote_ip: str = ""
+    # What its tokens came to, where tokens are accepted: `headers` and `query` are then as
+    # the server is to see them.
+    checked: Checked | None = None
     # The claims of a verified token; and, behind a trusted delegate, on whose behalf
     # it calls, written as `Peer.principal` is.
     claims: Mapping[str, object] | None = None

@@ -20,6 +20,7 @@ from ..mcp.session import check_headers, takes_batches
 from .authz import RuleSet
 from .call import Call
 from .scan.scanner import Scanner
+from .tokens.rules import TokenRules, authenticate
 from .verdict import (
     Decision,
     Duties,
@@ -59,6 +60,7 @@ class Policy:
     replies: Scans = Scans()
     plain_paths: frozenset[str] = frozenset()
     max_depth: int = MAX_DEPTH
+    tokens: TokenRules | None = None
     _duties: Duties = field(init=False)
     _permits: dict[int, Permit] = field(default_factory=dict, init=False)
 
@@ -94,6 +96,10 @@ def decide(call: Call, policy: Policy, now: float) -> Verdict:
     """
     if call.peer.not_after <= now:
         return Refusal(Reason.UNAUTHENTICATED, "the certificate has expired")
+    if policy.tokens is not None:
+        refusal = authenticate(call, policy.tokens, now)
+        if refusal is not None:
+            return refusal
     if call.body:
         verdict = _read(call, policy, now)
         if verdict is not None:
@@ -193,7 +199,7 @@ def _read(call: Call, policy: Policy, now: float) -> Verdict | None:
     try:
         call.message = parse(call.body, policy.max_depth)
         if needed:
-            check_headers(call.message, call.headers)
+            check_headers(call.message, call.headers if call.mirrors is None else call.mirrors)
     except MessageError as error:
         if needed and call.body.lstrip()[:1] == b"[" and takes_batches(call.headers):
             return _decide_each(call, policy, now)
