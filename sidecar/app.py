@@ -42,9 +42,10 @@ from .net.downstream import Door, Downstream, Times
 from .net.listener import Gate, Listener, Mtls, bind, peer_of
 from .net.tasks import Tasks
 from .observe.journal import Journal
-from .observe.metrics import Metrics, Stat
+from .observe.metrics import Metrics, Stat, limiter_metrics
 from .plan import Plan, needing_restart
 from .policy.call import Peer
+from .reload import Reload
 from .replies import forwarded_client_cert
 from .rotation import Rotation
 from .upstream.outlier import Events
@@ -67,8 +68,6 @@ class App:
         self._environment = environment
         self._ending = asyncio.Event()
         self._draining = False
-        self._reloading = self._reload_again = False
-        self._last_reload_failed = ""
         self._listeners: dict[str, Listener] = {}
         self._live: set[Downstream] = set()
         self._random = random.SystemRandom()
@@ -95,7 +94,7 @@ class App:
         self._tasks = Tasks(self._report)
         self._deadlines = Deadlines(loop, time.monotonic)
         kept = (limits.remembered_line_bytes, limits.remembered_peers)
-        self._tables = tables = LineTables(*kept)
+        self._tables = LineTables(*kept)
         journal = Journal(self._metrics, time.time, writes=plan.access != "none")
         clusters = Clusters(
             Means(
@@ -113,6 +112,7 @@ class App:
         self._world = World(
             plan.snapshot, clusters, journal, time.monotonic, time.time, request_ids(), self._report
         )
+        self._reload = Reload(self._load, self._accept, self._render, journal, self._tasks)
         self._rotation = (
             None
             if plan.identity is None
@@ -132,7 +132,7 @@ class App:
         if self._rotation is not None:
             await self._rotation.start()
             self._tasks.spawn(self._rotation.run(), "rotation")
-        self._world.clusters.replace(plan.snapshot.clusters)
+        self._world.adopt(plan.snapshot)
         self._deadlines.start()
         self._tasks.spawn(self._log.run(self._world.journal), "log")
         self._tasks.spawn(self._sweep(), "sweep")
@@ -197,41 +197,12 @@ class App:
     # -- reloading
 
     def _reload_soon(self) -> None:
-        if self._draining:
-            return
-        if self._reloading:
-            self._reload_again = True  # what was read may be older than this signal
-            return
-        self._reloading = True
-        self._tasks.spawn(self._reload(), "reload")
-
-    async def _reload(self) -> None:
-        """Take a whole new configuration, or none of it."""
-        try:
-            plan = await asyncio.get_running_loop().run_in_executor(None, self._load)
-            self._log.reopen()
-            self._accept(plan)
-        except ConfigError as error:
-            self._refuse_reload(self._render(error))
-        except StartError as error:
-            hint = f"\n  = help: {error.help}" if error.help else ""
-            self._refuse_reload(f"error: {error}{hint}")
-        else:
-            self._last_reload_failed = ""
-            self._world.journal.event({"event": "reloaded"})
-            self._say("configuration reloaded: " + self._who(plan))
-        finally:
-            self._reloading = False
-            if self._reload_again:
-                self._reload_again = False
-                self._reload_soon()
-
-    def _refuse_reload(self, why: str) -> None:
-        self._last_reload_failed = why.partition("\n")[0]
-        self._world.journal.event({"event": "reload_refused", "why": self._last_reload_failed})
-        print(f"{why}\nThe running configuration stays in force.", file=sys.stderr, flush=True)
+        if not self._draining:
+            self._reload.soon()
 
     def _accept(self, plan: Plan) -> None:
+        """Take a whole new configuration, or none of it. Raises StartError."""
+        self._log.reopen()
         old, new = self._world.snapshot, plan.snapshot
         if old.allow_policies and not new.allow_policies and not new.allow_empty:
             raise StartError(
@@ -240,8 +211,7 @@ class App:
             )
         added = {name: s for name, s in new.services.items() if name not in self._listeners}
         bound = {name: bind(name) for name in added}
-        self._world.clusters.replace(new.clusters)
-        self._world.snapshot = new
+        self._world.adopt(new)
         for name in [name for name in self._listeners if name not in new.services]:
             self._listeners.pop(name).stop()
         for name, service in new.services.items():
@@ -260,6 +230,7 @@ class App:
         for what in needing_restart(self._plan, plan):
             self._say(f"`{what}` has changed, which takes effect at the next start")
         self._plan = plan
+        self._say("configuration reloaded: " + self._who(plan))
 
     def _withdraw(self) -> None:
         """End what the new configuration would not have let begin."""
@@ -330,12 +301,13 @@ class App:
             ("server.live", 1),
             ("server.state", 1 if self._draining else 0),
             ("server.total_connections", len(self._live)),
-            ("server.config_last_reload_successful", 0 if self._last_reload_failed else 1),
+            ("server.config_last_reload_successful", 0 if self._reload.last_failed else 1),
             ("server.certificate_expiry_seconds", expiry),
         ]
 
     def _gauges(self) -> Iterator[Metric]:
         yield from cluster_gauges(self._world.clusters)
+        yield from limiter_metrics(self._world.limiter)
         for name, value in self._more_stats():
             plain = _AS_GAUGES.get(name)
             if plain is not None:
