@@ -17,6 +17,7 @@ from . import facts, match
 from .call import Peer
 from .facts import Facts
 from .match import Matches, Paths
+from .uri import settled_values
 
 Subject = TypeVar("Subject")
 Value = TypeVar("Value")
@@ -102,6 +103,10 @@ def _paths(values: Iterable[str]) -> Matches:
     return Paths.of(values).matches
 
 
+def _uris(values: Iterable[str]) -> Matches:
+    return match.strings(settled_values(values))
+
+
 def _any_of(values: Iterable[str]) -> Callable[[tuple[str, ...]], bool]:
     matches = match.strings(values)
     return lambda known: any(map(matches, known))
@@ -127,7 +132,7 @@ PATH: Final = _fact("path", "path", _paths, Kind.FIXED)
 MCP_METHOD: Final = _fact("mcp.method", "mcp_method", match.strings, Kind.FIXED)
 TOOL: Final = _fact("mcp.tool", "tool", match.strings, Kind.SUBJECT)
 PROMPT: Final = _fact("mcp.prompt", "prompt", match.strings, Kind.SUBJECT)
-RESOURCE: Final = _fact("mcp.resource", "resource", match.strings, Kind.SUBJECT)
+RESOURCE: Final = _fact("mcp.resource", "resource", _uris, Kind.SUBJECT)
 PROTOCOL_VERSION: Final[OfCall] = Attribute(
     "mcp.protocolVersion",
     _asking(facts.protocol_version, match.strings),

@@ -14,11 +14,12 @@ from typing import Final
 from .attributes import Mesh
 from .call import Call
 from .explain import Explanation, explain
-from .facts import Facts, facts_of, settled_uri
+from .facts import Facts, facts_of
 from .listing import PROMPTS, RESOURCES, TOOLS, Listing, Subject, View
 from .plan import Standing, Standings
 from .rule import Rule, compile_rule
 from .spec import Action, OperationSpec, PolicySpec, RuleSpec
+from .uri import settled_uri
 from .verdict import Decision, RuleRef
 
 __all__ = ["Decision", "Explanation", "Mesh", "RuleSet"]
@@ -65,9 +66,9 @@ class RuleSet:
         self.problems = self._http.problems
         self._tcp: _Rules | None = None
         self._listings: dict[tuple[Standing, Subject], Listing] = {}
-        self.reads_mcp = any(map(_asks_mcp, policies))
+        self.reads_mcp = any(map(asks_mcp, policies))
         self.uses_mcp = any(
-            _asks_mcp(policy) for policy in self._policies if policy.action is not Action.AUDIT
+            asks_mcp(policy) for policy in self._policies if policy.action is not Action.AUDIT
         )
         self._shadow: RuleSet | None = None
         if len(self._policies) < len(policies):
@@ -197,7 +198,7 @@ def each_target(call: Call) -> Iterator[Facts]:
         yield facts
 
 
-def _asks_mcp(policy: PolicySpec) -> bool:
+def asks_mcp(policy: PolicySpec) -> bool:
     """Whether a rule of *policy* asks about MCP."""
     return any(_rule_asks_mcp(rule) for rule in policy.rules)
 

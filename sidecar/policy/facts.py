@@ -16,6 +16,7 @@ from ..mcp.message import Message
 from ..mcp.twins import same_but_for_case
 from .call import Call, Peer
 from .match import Address, address
+from .uri import climbs, settled_uri
 
 Value = TypeVar("Value")
 NO_CLAIMS: Final[Mapping[str, object]] = {}
@@ -73,21 +74,6 @@ def facts_of(call: Call) -> Facts:
         return Facts(call, method, call.path, host, None, None, None, None, False)
     # Nothing was sent, so nothing is named: GET opens a stream, DELETE ends a session.
     return Facts(call, method, call.path, host, "", "", "", "", method in ("GET", "DELETE"))
-
-
-def settled_uri(uri: str) -> str | None:
-    """Return *uri*, or None if it climbs: `file:///srv/../etc` is not below `file:///srv`."""
-    return None if _climbs(uri) else uri
-
-
-def _climbs(text: str) -> bool:
-    """Whether *text* has a `..` segment, be it percent-encoded or behind a backslash."""
-    if ".." not in text and "%" not in text:
-        return False
-    plain = text.replace("\\", "/")
-    if "%" in plain:
-        plain = plain.lower().replace("%2e", ".").replace("%2f", "/").replace("%5c", "/")
-    return ".." in plain.split("/")
 
 
 Read: TypeAlias = Callable[[Facts], Value | None]
@@ -224,7 +210,7 @@ def argument_path(path: Sequence[str]) -> Read[str]:
 
 
 def _file(text: str) -> str | None:
-    if "\0" in text or "\\" in text or _climbs(text):
+    if "\0" in text or "\\" in text or climbs(text):
         return None
     if "%" in text and any(escape in text.lower() for escape in _ESCAPES):
         return None

@@ -13,9 +13,10 @@ from typing import Final
 
 from .attributes import PROMPT, RESOURCE, TOOL, Kind, OfCall
 from .call import Call, Peer
-from .facts import Facts, facts_of, settled_uri
+from .facts import Facts, facts_of
 from .plan import Clause, Holds, Standing
 from .spec import Action
+from .uri import settled_uri
 
 _MAX_PLACES: Final = 512
 _MAX_VIEWS: Final = 256

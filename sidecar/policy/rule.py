@@ -17,6 +17,7 @@ from .call import Peer
 from .facts import Facts
 from .match import Paths, Strings, lowered
 from .spec import Action, ConditionSpec, OperationSpec, PolicySpec, RuleSpec, SourceSpec
+from .uri import settled_values
 from .verdict import Decision, RuleRef
 
 Subject = TypeVar("Subject")
@@ -174,7 +175,7 @@ class _Compiler:
         key = self.key(
             ("tool", attributes.TOOL, spec.tools),
             ("prompt", attributes.PROMPT, spec.prompts),
-            ("resource", attributes.RESOURCE, spec.resources),
+            ("resource", attributes.RESOURCE, settled_values(spec.resources)),
             ("mcp_method", attributes.MCP_METHOD, spec.mcp_methods),
             ("path", attributes.PATH, spec.paths),
             ("host", attributes.HOST, lowered(spec.hosts)),

@@ -302,8 +302,8 @@ def test_a_resource_that_climbs_cannot_be_determined(uri: str) -> None:
 
 
 def test_a_resource_with_dots_in_a_name_is_what_it_is() -> None:
-    asked = message("resources/read", {"uri": "file:///srv/a..b/%2fc"})
-    assert allowed(rule(resources=["file:///srv/*"]), asked)
+    asked = message("resources/read", {"uri": "note:///srv/a..b/%2fc"})
+    assert allowed(rule(resources=["note:///srv/*"]), asked)
 
 
 VERSION = "mcp-protocol-version"
