@@ -21,16 +21,17 @@ from functools import partial
 from json import dumps
 from typing import Final
 
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 
 from . import __version__
-from .admin.pages import cluster_gauges, pages
+from .admin.pages import pages
 from .admin.server import AdminServer, default_socket
 from .config.documents import MtlsMode
 from .config.problem import ConfigError
 from .config.snapshot import Service, Snapshot, callers
 from .errors import StartError
 from .exchange import World, serve, still_allowed
+from .health import Health
 from .http.h1 import Bounds
 from .http.lines import LineTables
 from .ids import request_ids
@@ -42,12 +43,13 @@ from .net.downstream import Door, Downstream, Times
 from .net.listener import Gate, Listener, Mtls, bind, peer_of
 from .net.tasks import Tasks
 from .observe.journal import Journal
-from .observe.metrics import Metrics, Stat, limiter_metrics
+from .observe.metrics import Metrics, limiter_metrics
 from .plan import Plan, needing_restart
 from .policy.call import Peer
 from .reload import Reload
 from .replies import forwarded_client_cert
 from .rotation import Rotation
+from .systemd import Inherited, Manager
 from .upstream.outlier import Events
 
 _DRAIN_STEP: Final = 0.05  # seconds between two looks at what still runs
@@ -67,7 +69,8 @@ class App:
         self._render = render
         self._environment = environment
         self._ending = asyncio.Event()
-        self._draining = False
+        self._manager = Manager(environment)
+        self._inherited = Inherited(self._manager.sockets())
         self._listeners: dict[str, Listener] = {}
         self._live: set[Downstream] = set()
         self._random = random.SystemRandom()
@@ -112,11 +115,16 @@ class App:
         self._world = World(
             plan.snapshot, clusters, journal, time.monotonic, time.time, request_ids(), self._report
         )
-        self._reload = Reload(self._load, self._accept, self._render, journal, self._tasks)
+        self._reload = Reload(
+            self._load, self._accept, self._reloaded, self._render, journal, self._tasks
+        )
         self._rotation = (
             None
             if plan.identity is None
             else Rotation(plan.identity, time.time, lambda: self._random.uniform(-1, 1), self._say)
+        )
+        self._health = health = Health(
+            self._listeners, self._live, clusters, self._rotation, self._reload, time.time
         )
         self._gate = Gate(
             mode=self._mode,
@@ -126,7 +134,7 @@ class App:
             shook=self._shook,
         )
         self._gate.limit(limits.connections, limits.handshakes, limits.handshake_timeout)
-        self._admin = AdminServer(pages(self._metrics, clusters, self._unready, self._more_stats))
+        self._admin = AdminServer(pages(self._metrics, clusters, health.unready, health.stats))
 
     async def _start(self, plan: Plan) -> None:
         if self._rotation is not None:
@@ -139,15 +147,19 @@ class App:
         await self._admin.start(plan.admin or self._default_admin(plan.name))
         for service in plan.snapshot.services.values():
             self._listen(service, plan.snapshot)
+        for address in self._inherited.close():
+            self._say(f"a socket on {address} was handed over, and no inbound listens there")
         self._signals()
         if plan.warnings:
             print(plan.warnings, file=sys.stderr)
         self._announce(plan)
+        self._manager.ready(self._health.line())
+        if self._manager.watchdog:
+            self._tasks.spawn(self._give_signs_of_life(), "watchdog")
 
     def _listen(self, service: Service, snapshot: Snapshot) -> None:
-        listener = Listener(
-            bind(service.listen), self._door(service, snapshot), self._gate, self._tasks
-        )
+        sock = self._inherited.take(service.listen) or bind(service.listen)
+        listener = Listener(sock, self._door(service, snapshot), self._gate, self._tasks)
         self._listeners[service.listen] = listener
         listener.start()
 
@@ -197,7 +209,8 @@ class App:
     # -- reloading
 
     def _reload_soon(self) -> None:
-        if not self._draining:
+        if not self._health.draining:
+            self._manager.reloading()
             self._reload.soon()
 
     def _accept(self, plan: Plan) -> None:
@@ -232,6 +245,9 @@ class App:
         self._plan = plan
         self._say("configuration reloaded: " + self._who(plan))
 
+    def _reloaded(self) -> None:
+        self._manager.ready(self._health.line())
+
     def _withdraw(self) -> None:
         """End what the new configuration would not have let begin."""
         snapshot = self._world.snapshot
@@ -244,14 +260,15 @@ class App:
     # -- ending
 
     def _end_soon(self) -> None:
-        if self._draining:
+        if self._health.draining:
             os._exit(1)  # asked a second time: now
-        self._draining = True
+        self._health.draining = True
         self._ending.set()
 
     async def _drain(self) -> None:
         """Accept nothing new, let what runs finish, up to the limit."""
         self._say("draining: ready no more, finishing what runs")
+        self._manager.stopping("draining")
         for listener in self._listeners.values():
             listener.stop()
         for down in list(self._live):
@@ -282,36 +299,15 @@ class App:
             await asyncio.sleep(_SWEEP_EVERY)
             self._world.clusters.sweep(self._world.now())
 
-    def _unready(self) -> str:
-        if self._draining:
-            return "draining"
-        if self._rotation is not None:
-            identity = self._rotation.current
-            if identity is None:
-                return "no identity yet"
-            if identity.svid.not_after <= time.time():
-                return f"the certificate has expired: {self._rotation.trouble or 'renew it'}"
-        return "" if self._listeners else "not listening"
-
-    def _more_stats(self) -> list[Stat]:
-        expiry = 0.0
-        if self._rotation is not None and self._rotation.current is not None:
-            expiry = self._rotation.current.svid.not_after
-        return [
-            ("server.live", 1),
-            ("server.state", 1 if self._draining else 0),
-            ("server.total_connections", len(self._live)),
-            ("server.config_last_reload_successful", 0 if self._reload.last_failed else 1),
-            ("server.certificate_expiry_seconds", expiry),
-        ]
+    async def _give_signs_of_life(self) -> None:
+        # From the loop that serves: a loop that is stuck gives none.
+        while True:
+            self._manager.alive()
+            await asyncio.sleep(self._manager.watchdog)
 
     def _gauges(self) -> Iterator[Metric]:
-        yield from cluster_gauges(self._world.clusters)
+        yield from self._health.gauges()
         yield from limiter_metrics(self._world.limiter)
-        for name, value in self._more_stats():
-            plain = _AS_GAUGES.get(name)
-            if plain is not None:
-                yield GaugeMetricFamily(plain, name, value=value)
 
     # -- what is told to a person or written down
 
@@ -361,10 +357,3 @@ class App:
                     "kind": event.kind.value if event.kind is not None else "",
                 }
             )
-
-
-_AS_GAUGES: Final = {
-    "server.total_connections": "sidecar_connections",
-    "server.config_last_reload_successful": "sidecar_config_last_reload_successful",
-    "server.certificate_expiry_seconds": "sidecar_cert_expiry_timestamp_seconds",
-}

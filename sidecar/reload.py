@@ -19,9 +19,9 @@ from .plan import Plan
 
 
 class Reload:
-    """Loads again when asked: *load* in a thread, then *accept* in the loop.
+    """Loads again when asked: *load* in a thread, then *accept* in the loop, then *ended*.
 
-    Both may raise ConfigError or StartError, and then nothing has changed.
+    The first two may raise ConfigError or StartError, and then nothing has changed.
     `last_failed` is the first line of why the last one was refused, empty if it was not.
     """
 
@@ -29,12 +29,14 @@ class Reload:
         self,
         load: Callable[[], Plan],
         accept: Callable[[Plan], None],
+        ended: Callable[[], None],
         render: Callable[[ConfigError], str],
         journal: Journal,
         tasks: Tasks,
     ) -> None:
         self._load = load
         self._accept = accept
+        self._ended = ended
         self._render = render
         self._journal = journal
         self._tasks = tasks
@@ -66,6 +68,8 @@ class Reload:
             if self._again:
                 self._again = False
                 self.soon()
+            else:
+                self._ended()
 
     def _refuse(self, why: str) -> None:
         self.last_failed = why.partition("\n")[0]

@@ -22,7 +22,7 @@ SIDECAR = ROOT / "sidecar"
 # A layer's name is a package of sidecar/, or the modules that make it up.
 MADE_OF = {
     **dict.fromkeys(("relay", "replies"), "exchange"),
-    **dict.fromkeys(("rotation", "log", "plan", "ids", "reload"), "app"),
+    **dict.fromkeys(("rotation", "log", "plan", "ids", "reload", "systemd", "health"), "app"),
     "__main__": "cli",
 }
 # Downwards only. Everybody may import `errors` and the version, and nobody the rest upwards.
