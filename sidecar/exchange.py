@@ -116,6 +116,8 @@ def understand(request: Request, peer: Peer, local_ip: str, service: Service) ->
         mirrors=head.mirrors,
         own_id=head.request_id,
     )
+    if head.origin:
+        call.origin = head.origin.decode("latin-1")
     if service.trusted_proxies:
         call.remote_ip = remote_address(call.headers, service.trusted_proxies)
     return call

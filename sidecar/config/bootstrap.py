@@ -56,7 +56,8 @@ class Inbound:
     """One listener, and the server behind it.
 
     `service` is the name by which documents speak of it. On `plain_paths` bodies
-    need not be MCP.
+    need not be MCP. Pages of `allowed_origins` may call from a browser, of this machine
+    if there are none.
     """
 
     listen: Address
@@ -64,6 +65,7 @@ class Inbound:
     host: HostMode = HostMode.UPSTREAM
     service: str = ""
     plain_paths: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
     at: Where | None = None
 
 

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from ..errors import IdentityError, Where
+from ..policy.origin import canonical
 from ..policy.path import Normalisation
 from ..spiffe.id import DEFAULT_TRUST_DOMAIN, parse_trust_domain
 from .addresses import Address, Target, admin_address, host_name, listen_address, target_of
@@ -89,6 +90,15 @@ def _plain_path(text: str) -> str:
     return text
 
 
+def _origin(text: str) -> str:
+    try:
+        return canonical(text)
+    except ValueError:
+        raise Malformed(
+            f"`{text}` is not an origin", "write it like `https://app.example` or `*`"
+        ) from None
+
+
 def _account(service_account: str = "") -> str:
     return service_account
 
@@ -122,9 +132,10 @@ def _inbound(
     host: HostMode | None = None,
     service: str = "",
     plain_paths: tuple[str, ...] = (),
+    allowed_origins: tuple[str, ...] = (),
 ) -> Inbound:
     usual = HostMode.UPSTREAM if to.is_local else HostMode.PRESERVE
-    return Inbound(listen, to, host or usual, service, plain_paths, at)
+    return Inbound(listen, to, host or usual, service, plain_paths, allowed_origins, at)
 
 
 def _check_inbound(inbound: Inbound, node: MapNode, path: str, notes: Notes) -> None:
@@ -171,6 +182,12 @@ INBOUND: Final = Struct(
             "plainPaths",
             ListOf(Read("path", _plain_path), least=1),
             "Whole paths whose bodies need not be MCP.",
+        ),
+        Field(
+            "allowedOrigins",
+            ListOf(Read("origin", _origin), least=1, most=256),
+            "Web pages that may call from a browser, such as `https://app.example`; `*`: any.",
+            default="those of this machine: loopback, and the address of `listen`",
         ),
     ),
     check=_check_inbound,

@@ -15,13 +15,14 @@ from ..errors import Where
 from ..mcp.edit import CONCERNS
 from ..policy.authz import Mesh, RuleSet
 from ..policy.decide import Policy, Scans
+from ..policy.origin import ANY, Origins, origins
 from ..policy.path import Normalisation
 from ..policy.scan.fold import Fold
 from ..policy.scan.scanner import Pattern, Scanner, literal
 from ..policy.spec import Action, PolicySpec
 from ..policy.verdict import RuleRef
 from ..upstream.cluster import ClusterSpec
-from .bootstrap import DefaultAction, HostMode, Inbound, Sidecar
+from .bootstrap import Compat, DefaultAction, HostMode, Inbound, Sidecar
 from .clusters import cluster_of
 from .documents import (
     AuthorizationPolicy,
@@ -233,7 +234,13 @@ class _Compiler:
             replies=replies,
             plain_paths=frozenset(inbound.plain_paths),
             max_depth=spec.limits.json_depth,
+            origins=self._origins(inbound),
         )
+
+    def _origins(self, inbound: Inbound) -> Origins:
+        """Which pages may call; Istio asks none where the file says nothing."""
+        open_ = self._spec.compat is Compat.ISTIO and not inbound.allowed_origins
+        return origins([ANY] if open_ else inbound.allowed_origins, inbound.listen.ip)
 
     # -- what all inbounds are scanned for
 

@@ -28,6 +28,7 @@ from .shapes import (
     LENGTH,
     MIRROR,
     OPTIONS,
+    ORIGIN,
     PASS,
     RARE,
     REQUEST_ID,
@@ -64,6 +65,7 @@ class RequestHead:
     close: bool = False
     request_id: bytes = b""
     expects: bool = False
+    origin: bytes = b""
 
     @property
     def http10(self) -> bool:
@@ -236,6 +238,10 @@ def _request(start: RequestLine, fields: list[Field], *, judged: bool = False) -
             forward.append(wire)
         elif kind == MIRROR:
             mirrors.append(pair)
+            forward.append(wire)
+        elif kind == ORIGIN:
+            # Said twice, or emptily, it is no origin: nobody is believed to be such a page.
+            head.origin = b"?" if head.origin else value or b"?"
             forward.append(wire)
         elif kind == REQUEST_ID:
             head.request_id = head.request_id or value

@@ -22,6 +22,7 @@ from .shapes import (
     LENGTH,
     MIRROR,
     OPTIONS,
+    ORIGIN,
     PASS,
     REQUEST_ID,
     TYPE,
@@ -47,6 +48,7 @@ _HOP_BY_HOP: Final = frozenset(
 _OF_REQUESTS: Final[dict[bytes, int]] = {
     b"x-forwarded-client-cert": DROP,
     b"x-request-id": REQUEST_ID,
+    b"origin": ORIGIN,
     b"mcp-method": MIRROR,
     b"mcp-name": MIRROR,
     b"mcp-protocol-version": MIRROR,

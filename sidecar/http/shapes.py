@@ -22,13 +22,14 @@ TYPE: Final = 5  # Content-Type, forwarded
 ENCODING: Final = 6  # Content-Encoding, forwarded
 MIRROR: Final = 7  # what mirrors a message's body, forwarded
 REQUEST_ID: Final = 8  # the caller's own, never forwarded
-RARE: Final = 9  # from here on h11 reads the whole head
-CODING: Final = 9  # Transfer-Encoding
-EXPECT: Final = 10
-OPTIONS: Final = 11  # Connection that lists fields
-BAD_HOST: Final = 12  # Host that is not one host
+ORIGIN: Final = 9  # whose page a browser shows, forwarded
+RARE: Final = 10  # from here on h11 reads the whole head
+CODING: Final = 10  # Transfer-Encoding
+EXPECT: Final = 11
+OPTIONS: Final = 12  # Connection that lists fields
+BAD_HOST: Final = 13  # Host that is not one host
 
-FORWARDED: Final = frozenset({PASS, TYPE, ENCODING, MIRROR})
+FORWARDED: Final = frozenset({PASS, TYPE, ENCODING, MIRROR, ORIGIN})
 
 _ONCE: Final = (HOST, LENGTH, TYPE, CONNECTION, ENCODING, REQUEST_ID)
 _MAX_SHAPES: Final = 256
@@ -40,7 +41,7 @@ Pick: TypeAlias = Callable[[Sequence[Any]], tuple[Any, ...]]
 class Shape:
     """One order of kinds: where each single field stands (-1: nowhere), and what goes on.
 
-    `ordinary`: no kind that may stand once stands twice, and none is rare.
+    `ordinary`: no kind that may stand once stands twice, and none is rare or a browser's.
     """
 
     __slots__ = (
@@ -56,7 +57,7 @@ class Shape:
     )
 
     def __init__(self, kinds: Sequence[int]) -> None:
-        self.ordinary = all(kinds.count(kind) < 2 for kind in _ONCE) and max(kinds) < RARE
+        self.ordinary = all(kinds.count(kind) < 2 for kind in _ONCE) and max(kinds) < ORIGIN
         self.host, self.length, self.type, self.connection, self.encoding, self.request_id = (
             kinds.index(kind) if kind in kinds else -1 for kind in _ONCE
         )

@@ -66,6 +66,7 @@ class Call:
     # request id.
     mirrors: Sequence[tuple[bytes, bytes]] | None = None
     own_id: bytes = b""
+    origin: str = ""  # whose page made a browser call, as the browser says
     batch: tuple[Message, ...] = ()  # in the place of one message: all of them, once allowed
     audited: tuple[RuleRef, ...] = ()  # AUDIT rules that it matches
     shadowed: Decision | None = None  # what were said if dry-run policies were in force

@@ -19,6 +19,7 @@ from ..mcp.message import MAX_DEPTH, NOT_JSON, leaves, parse, parse_value
 from ..mcp.session import check_headers, takes_batches
 from .authz import RuleSet
 from .call import Call
+from .origin import Origins
 from .scan.scanner import Scanner
 from .tokens.rules import TokenRules, authenticate
 from .verdict import (
@@ -34,6 +35,8 @@ from .verdict import (
 )
 
 DENIED: Final = "RBAC: access denied"  # Envoy's words, which clients know
+_FOREIGN: Final = "pages of this origin may not call here"
+_OWN_PAGES: Final = Origins()
 _INJECTION: Final = "the content was refused by an inspection"
 _PLAIN_JSON: Final = "application/json"
 _ESCAPE: Final = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
@@ -60,6 +63,7 @@ class Policy:
     replies: Scans = Scans()
     plain_paths: frozenset[str] = frozenset()
     max_depth: int = MAX_DEPTH
+    origins: Origins = _OWN_PAGES
     tokens: TokenRules | None = None
     _duties: Duties = field(init=False)
     _permits: dict[int, Permit] = field(default_factory=dict, init=False)
@@ -96,6 +100,9 @@ def decide(call: Call, policy: Policy, now: float) -> Verdict:
     """
     if call.peer.not_after <= now:
         return Refusal(Reason.UNAUTHENTICATED, "the certificate has expired")
+    if call.origin and not policy.origins.admit(call.origin):
+        detail = f"`Origin: {call.origin[:200]}` is not allowed here"
+        return Refusal(Reason.DENIED, _FOREIGN, detail=detail)
     if policy.tokens is not None:
         refusal = authenticate(call, policy.tokens, now)
         if refusal is not None:

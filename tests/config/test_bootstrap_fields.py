@@ -34,6 +34,7 @@ spec:
   - listen: 127.0.0.1:8443
     to: unix:/run/files.sock
     plainPaths: [/metrics]
+    allowedOrigins: ["https://App.example:443", "http://dev.example:3000"]
   - {listen: "[::1]:8444", to: files.example, host: upstream, service: files}
   admin: {listen: "unix:/run/admin.sock"}
   documents: [./policies, /etc/shared.yaml]
@@ -88,6 +89,8 @@ def test_every_field_comes_out() -> None:
         HostMode.UPSTREAM,
     )
     assert first.plain_paths == ("/metrics",)
+    assert first.allowed_origins == ("https://app.example", "http://dev.example:3000")
+    assert second.allowed_origins == ()
     assert first.at == Where("etc/boot.yaml", 17, 5)
     assert (second.to.host, second.to.address) == ("files.example", "")
     assert (second.host, second.service) == (HostMode.UPSTREAM, "files")
@@ -192,6 +195,11 @@ def test_access_lines_go_to_a_stream_a_file_or_nowhere(access: str, expected: st
             {"inbound": [{**INBOUND[0], "plainPaths": ["/a/*", "b"]}]},
             ["SC0211", "SC0211"],
         ),
+        (
+            {"inbound": [{**INBOUND[0], "allowedOrigins": ["app.example", "null", "https://a/b"]}]},
+            ["SC0211", "SC0211", "SC0211"],
+        ),
+        ({"inbound": [{**INBOUND[0], "allowedOrigins": []}]}, ["SC0210"]),
     ],
 )
 def test_what_a_bootstrap_may_not_say(spec: dict[str, Any], found: list[str]) -> None:

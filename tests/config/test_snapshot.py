@@ -60,6 +60,32 @@ def test_what_the_bootstrap_says_comes_out() -> None:
     assert compiled(text).allow_empty is True
 
 
+PAGES = [
+    "http://localhost:3000",
+    "http://10.0.0.5:8443",
+    "https://app.example",
+    "https://b.example",
+]
+
+
+@pytest.mark.parametrize(
+    ("allowed", "spec", "admitted"),
+    [
+        ("", "", PAGES[:2]),
+        ("allowedOrigins: ['https://app.example']", "", PAGES[2:3]),
+        ("allowedOrigins: ['*']", "", PAGES),
+        ("", "compat: istio", PAGES),
+        ("allowedOrigins: ['https://app.example']", "compat: istio", PAGES[2:3]),
+    ],
+)
+def test_whose_pages_may_call_is_said_for_each_inbound(
+    allowed: str, spec: str, admitted: list[str]
+) -> None:
+    inbound = f"{{listen: '10.0.0.5:8443', to: 'unix:/run/a.sock', {allowed}}}"
+    (found,) = compiled(bootstrap(inbound, spec=spec)).services.values()
+    assert [page for page in PAGES if found.policy.origins.admit(page)] == admitted
+
+
 # -- whom documents are for
 
 NOT_OURS = [

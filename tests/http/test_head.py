@@ -64,6 +64,8 @@ ODDITIES = [
     b": v",
     b"A B: c",
     b"Host: other",
+    b"Origin: http://a",
+    b"origin:",
     b"Host: a, b",
     b"Host: a@b",
     b"Connection: close",
@@ -274,6 +276,26 @@ def forwarded(*lines: bytes) -> list[bytes]:
 )
 def test_hop_by_hop_fields_and_forgeries_of_ours_go_no_further(line: bytes) -> None:
     assert forwarded(line) == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "origin"),
+    [
+        ([], b""),
+        ([b"Origin: http://a"], b"http://a"),
+        ([b"origin:  null "], b"null"),
+        ([b"Origin:"], b"?"),
+        ([b"Origin: http://a", b"Origin: http://a"], b"?"),
+        ([b"Origin:", b"Origin: http://a"], b"?"),
+    ],
+)
+def test_the_origin_of_a_page_is_read_and_goes_on(lines: list[bytes], origin: bytes) -> None:
+    raw = b"\r\n".join([*REQUEST, *lines, b"", b""])
+    table = LineTable(1 << 20)
+    for _ in range(2):
+        head = read_request(raw, table, 100)
+        assert head.origin == origin
+        assert sum(line.lower().startswith(b"origin:") for line in head.forward) == len(lines)
 
 
 def test_fields_that_connection_lists_go_no_further() -> None:

@@ -14,6 +14,7 @@ from sidecar.http.shapes import (
     HOST,
     LENGTH,
     MIRROR,
+    ORIGIN,
     PASS,
     REQUEST_ID,
     TYPE,
@@ -35,6 +36,7 @@ def test_a_shape_says_where_the_single_fields_stand() -> None:
         ((HOST, DROP), (), ()),
         ((HOST, PASS), ("1",), ()),
         ((MIRROR, HOST, TYPE, LENGTH, ENCODING), ("0", "2", "4"), ("0",)),
+        ((HOST, ORIGIN), ("1",), ()),
         ((MIRROR, REQUEST_ID, MIRROR, PASS), ("0", "2", "3"), ("0", "2")),
     ],
 )
@@ -53,6 +55,7 @@ def test_a_shape_with_a_single_field_twice_is_not_ordinary(kind: int) -> None:
 
 def test_a_shape_with_a_rare_field_is_not_ordinary() -> None:
     assert not Shape((HOST, CODING)).ordinary
+    assert not Shape((HOST, ORIGIN)).ordinary
     assert Shape((HOST, PASS, PASS)).ordinary
 
 
