@@ -25,9 +25,10 @@ from sidecar.config.schema import Field
 from sidecar.errors import Where
 from sidecar.net.cluster import Cluster
 from sidecar.net.clusters import Clusters
-from sidecar.observe.metrics import Metrics
+from sidecar.observe.metrics import Metrics, limiter_metrics
 from sidecar.observe.record import Record
 from sidecar.policy.call import Call, Peer
+from sidecar.policy.limit import Limiter
 from sidecar.policy.verdict import STATUS, Decision, Finding, Permit, Reason, Refusal, RuleRef
 from sidecar.replies import refusal_message
 from sidecar.spiffe.id import SpiffeId
@@ -181,7 +182,11 @@ def access_log() -> str:
 
 def metrics_and_stats() -> str:
     metrics = Metrics("0", 1)
-    families = [*metrics.collect(), *cluster_gauges(no_clusters())]
+    families = [
+        *metrics.collect(),
+        *cluster_gauges(no_clusters()),
+        *limiter_metrics(Limiter()),
+    ]
     rows: list[tuple[str, str, str, str]] = []
     for one in families:
         labels = ", ".join(f"`{label}`" for label in one._labelnames)  # type: ignore[attr-defined]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from sidecar.admin import server
 from sidecar.ca import authority
-from sidecar.config import authorization, bootstrap_fields, files, loaded, parse
+from sidecar.config import authorization, bootstrap_fields, files, loaded, parse, rate_limits
 from sidecar.mcp import message
 from sidecar.policy.scan import scanner
 
@@ -48,6 +48,7 @@ def fixed_limits() -> Iterator[tuple[str, str, str]]:
     yield "Documents", f"{loaded.MOST_DOCUMENTS}", "an error"
     yield "Inbounds", f"{bootstrap_fields.MOST_INBOUNDS}", "an error"
     yield "Rules of one policy", f"{authorization.MOST_RULES}", "an error"
+    yield "Limits of one RateLimit", f"{rate_limits.MOST_LIMITS}", "an error"
     yield "Values of one field of a rule", f"{authorization.MOST_VALUES}", "an error"
     yield "A certificate's life", f"{authority.MAX_TTL / 86400:g} days", "refused by `issue-cert`"
     yield "Connections to the admin listener", f"{server._MAX_CONNECTIONS}", "closed"
@@ -78,7 +79,8 @@ REASONS = {
     "injection": "a pattern of an `Inspection` was found, in the request or in the reply",
     "too_large": "the request's body is over `requestBodyBytes`, or over the `maxBodyBytes` of an "
     "`Inspection` that refuses requests",
-    "rate_limited": "not given yet",
+    "rate_limited": "a limit of a `RateLimit` had no token; `Retry-After`, and `retryAfter` beside "
+    "`reason`, say in how many seconds it will; without them it never has so many as a batch needs",
     "overloaded": "too many calls wait for the server, or are under way; `x-envoy-overloaded` "
     "is set",
     "upstream": "the server cannot be reached (503), took no connection in time (504), broke off "
@@ -233,6 +235,7 @@ STATS = {
     "http.inbound.downstream_rq_N": "answered with the status N; 0: the caller left before",
     "http.inbound.rbac.allowed": "exchanges that were allowed and stayed so",
     "http.inbound.rbac.denied": "refused, for whatever reason",
+    "http.inbound.http_local_rate_limit.rate_limited": "of these, by a `RateLimit`",
     "listener.ssl.handshake": "handshakes that succeeded",
     "listener.ssl.connection_error": "connections refused before HTTP",
     "listener.ssl.fail_verify.REASON": "of these, for this reason",

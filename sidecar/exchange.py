@@ -1,7 +1,7 @@
 """THE FLOW: the life of one request. Read this first.
 
-understand the request -> decide -> lease a connection -> send -> relay the
-reply -> record. Refusals are values and travel to the one place that writes
+understand the request -> decide -> draw on its limits -> lease a connection ->
+send -> relay the reply -> record. Refusals are values and travel to the one place that writes
 them; faults are exceptions and meet the one `_rescue`. Nothing else here or
 below turns an exception into leave to pass.
 """
@@ -9,7 +9,7 @@ below turns an exception into leave to pass.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .config.limits import Limits
 from .config.snapshot import Service, Snapshot
@@ -31,6 +31,7 @@ from .observe.record import Record
 from .policy.call import Call, Peer
 from .policy.decide import DENIED, decide
 from .policy.hops import remote_address
+from .policy.limit import Limiter
 from .policy.path import normalise
 from .policy.tokens.rules import forget
 from .policy.verdict import Permit, Reason, Refusal, Verdict
@@ -51,6 +52,13 @@ class World:
     wall: Callable[[], float]  # seconds since the epoch
     next_id: Callable[[], str]
     report: Callable[[str, BaseException], None]  # a bug, told to whoever runs this
+    limiter: Limiter = field(default_factory=Limiter)
+
+    def adopt(self, snapshot: Snapshot) -> None:
+        """Serve by *snapshot* from now on; endpoints and limits that stay keep their state."""
+        self.clusters.replace(snapshot.clusters)
+        self.limiter.keep(snapshot.rate_limits, snapshot.limits.rate_limit_buckets)
+        self.snapshot = snapshot
 
 
 async def serve(request: Request, down: Downstream, world: World) -> None:
@@ -68,6 +76,9 @@ async def serve(request: Request, down: Downstream, world: World) -> None:
         call = record.call
         verdict = record.verdict = decide(call, service.policy, world.wall())
         record.finding = call.flagged
+        if snapshot.rate_limits is not None and type(verdict) is Permit:
+            verdict = world.limiter.admit(call, verdict, snapshot.rate_limits, world.now())
+            record.verdict = verdict
         if type(verdict) is Permit:
             down.allow(snapshot.limits.call_timeout)
             verdict = record.verdict = await _forward(

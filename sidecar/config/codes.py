@@ -134,6 +134,12 @@ _FIELDS: Final = {
         "The text is not a name, address, path or the like as the field takes it. The help shows "
         "the form.",
     ),
+    "SC0212": Code(
+        "not a rate",
+        "A rate is a whole number of calls per second, minute or hour: `10/s`, `100/m`, `1000/h`, "
+        "or `10/second`, `100/minute`, `1000/hour`. Zero would let no call through, which is what "
+        "an AuthorizationPolicy of action DENY is for.",
+    ),
 }
 
 _DOCUMENTS: Final = {

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from ..errors import Where
+from ..policy.limit import LimitPolicy, LimitSpec
 from ..policy.spec import Action, PolicySpec, RuleSpec
 
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
@@ -132,6 +133,14 @@ class WasmPluginSpec:
     inspection: InspectionSpec
     url: str = ""
     phase: Phase = Phase.UNSPECIFIED_PHASE
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimitSpec:
+    """How often which calls may happen; all of the limits count."""
+
+    limits: tuple[LimitSpec, ...]
+    selector: Selector = EVERY_WORKLOAD
 
 
 class H2UpgradePolicy(StrEnum):
@@ -324,6 +333,20 @@ class WasmPlugin:
 
 
 @dataclass(frozen=True, slots=True)
+class RateLimit:
+    """How often calls may happen."""
+
+    metadata: Metadata
+    spec: RateLimitSpec
+    at: Where
+
+    @property
+    def policy(self) -> LimitPolicy:
+        """Return what limits are compiled from."""
+        return LimitPolicy(self.metadata.name, self.metadata.namespace, self.spec.limits, self.at)
+
+
+@dataclass(frozen=True, slots=True)
 class DestinationRule:
     """How the way to one destination is kept healthy."""
 
@@ -346,6 +369,7 @@ Document: TypeAlias = (
     | AuthorizationPolicy
     | Inspection
     | WasmPlugin
+    | RateLimit
     | DestinationRule
     | ServiceEntry
 )

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
-from . import authorization, bootstrap_fields, inspections, peers, services, traffic
+from . import authorization, bootstrap_fields, inspections, peers, rate_limits, services, traffic
 from .bootstrap import Sidecar
 from .documents import (
     AuthorizationPolicy,
@@ -18,6 +18,7 @@ from .documents import (
     Document,
     Inspection,
     PeerAuthentication,
+    RateLimit,
     ServiceEntry,
     WasmPlugin,
 )
@@ -114,6 +115,14 @@ KINDS: Final = (
         inspections.PLUGIN,
     ),
     _kind(
+        "RateLimit",
+        OURS,
+        "How often which calls are let through. Limits are per sidecar: each one counts the calls "
+        "that it sees, in its own memory, and a restart begins anew.",
+        RateLimit,
+        rate_limits.SPEC,
+    ),
+    _kind(
         "DestinationRule",
         NETWORKING,
         "How the way to a server is kept healthy: limits, ejection, balancing.",
@@ -135,9 +144,6 @@ LATER_KINDS: Final = (
         SECURITY,
         "Which tokens are accepted.",
         "Tokens are not verified yet, and a forged one would pass.",
-    ),
-    LaterKind(
-        "RateLimit", OURS, "How many calls are let through.", "All calls would be let through."
     ),
     LaterKind(
         "McpGateway",

@@ -82,6 +82,9 @@ class Limits:
     # Memory kept between requests.
     remembered_line_bytes: int = _bytes(32_768, "Header lines already judged, of one caller.")
     remembered_peers: int = _count(256, "Callers whose header lines are kept.")
+    rate_limit_buckets: int = _count(
+        10_000, "Buckets of RateLimits; when all are in use, new ones of a limit are one."
+    )
     tools_in_metrics: int = _count(200, "Tools that metrics tell apart; the others are `_other`.")
 
 

@@ -15,6 +15,7 @@ from ..errors import Where
 from ..mcp.edit import CONCERNS
 from ..policy.authz import Mesh, RuleSet
 from ..policy.decide import Policy, Scans
+from ..policy.limit import LimitPolicy, RateLimits
 from ..policy.origin import ANY, Origins, origins
 from ..policy.path import Normalisation
 from ..policy.scan.fold import Fold
@@ -33,6 +34,7 @@ from .documents import (
     MtlsMode,
     OnMatch,
     PeerAuthentication,
+    RateLimit,
     Selector,
     ServiceEntry,
     WasmPlugin,
@@ -75,6 +77,7 @@ class Snapshot:
     policies: tuple[PolicySpec, ...]
     allow_empty: bool
     warnings: tuple[Problem, ...] = ()
+    rate_limits: RateLimits | None = None  # of all inbounds together
 
     @property
     def allow_policies(self) -> int:
@@ -109,6 +112,11 @@ class _Compiler:
             for d in documents
             if isinstance(d, Inspection | WasmPlugin) and self._is_ours(d, d.inspection.selector)
         ]
+        self._rate_limits = self._compiled_limits(
+            d.policy
+            for d in documents
+            if isinstance(d, RateLimit) and self._is_ours(d, d.spec.selector)
+        )
         for peer in self._peers:
             if self._is_ours(peer, peer.spec.selector):
                 self._check_level(peer)
@@ -138,11 +146,12 @@ class _Compiler:
             tuple(document.policy for document in self._policies),
             self._spec.allow_empty,
             self._notes.problems,
+            self._rate_limits,
         )
 
     def _is_ours(
         self,
-        document: AuthorizationPolicy | Inspection | WasmPlugin | PeerAuthentication,
+        document: AuthorizationPolicy | Inspection | WasmPlugin | PeerAuthentication | RateLimit,
         selector: Selector,
     ) -> bool:
         """Whether *document* is for this workload; one that is not draws a warning."""
@@ -170,6 +179,11 @@ class _Compiler:
                 why=f"a PeerAuthentication of `{root}` is for the whole mesh, as in Istio",
                 help="remove the selector, or write it in the workload's own namespace",
             )
+
+    def _compiled_limits(self, policies: Iterable[LimitPolicy]) -> RateLimits | None:
+        mesh = Mesh(self._spec.trust_domain, self._spec.trust_domain_aliases)
+        found = tuple(policies)
+        return RateLimits(found, mesh) if found else None
 
     # -- one inbound
 
@@ -234,6 +248,7 @@ class _Compiler:
             replies=replies,
             plain_paths=frozenset(inbound.plain_paths),
             max_depth=spec.limits.json_depth,
+            counts_messages=self._rate_limits is not None and self._rate_limits.uses_mcp,
             origins=self._origins(inbound),
         )
 

@@ -24,6 +24,8 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from ..mcp.methods import METHODS, NOTIFICATIONS
+from ..policy.limit import Limiter
+from ..policy.verdict import Reason
 from .record import Record
 
 # Seconds. Ours: 100 us to 100 ms. The server's: OpenTelemetry's buckets for MCP.
@@ -147,6 +149,9 @@ class Metrics(Collector):
         verdicts = self._by(lambda one: one.labels[2])
         yield "http.inbound.rbac.allowed", verdicts.get("allow", 0)
         yield "http.inbound.rbac.denied", verdicts.get("deny", 0)
+        reasons = self._by(lambda one: one.labels[3])
+        limited = reasons.get(Reason.RATE_LIMITED.value, 0)
+        yield "http.inbound.http_local_rate_limit.rate_limited", limited
         yield "listener.ssl.handshake", self.handshakes
         yield "listener.ssl.connection_error", sum(self.handshake_failures.values())
         for reason, count in sorted(self.handshake_failures.items()):
@@ -211,3 +216,19 @@ class Metrics(Collector):
         lost = CounterMetricFamily("sidecar_access_lines_lost", "Access lines not written.")
         lost.add_metric([], self.lost_lines)
         yield lost
+
+
+def limiter_metrics(limiter: Limiter) -> Iterator[Metric]:
+    """Yield what Prometheus is told of rate limits; rules are those that are configured."""
+    refused = CounterMetricFamily(
+        "sidecar_rate_limited", "Calls that a RateLimit refused.", labels=["rule"]
+    )
+    for rule, count in limiter.refused.items():
+        refused.add_metric([rule], count)
+    buckets = GaugeMetricFamily("sidecar_rate_limit_buckets", "Buckets that RateLimits have.")
+    buckets.add_metric([], limiter.buckets)
+    sharing = CounterMetricFamily(
+        "sidecar_rate_limit_sharing", "Calls that shared a bucket, all others being in use."
+    )
+    sharing.add_metric([], limiter.sharing)
+    yield from (refused, buckets, sharing)

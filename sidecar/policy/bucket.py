@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush, heapreplace
+from math import inf
 from typing import Final, TypeAlias
 
 # A limit's id, then what its calls are told apart by.
 Key: TypeAlias = tuple[str | bytes | None, ...]
-Draw: TypeAlias = "tuple[Limit, Key]"
+Draw: TypeAlias = "tuple[Limit, Key, int]"  # the last: how many tokens
 
 _ROUNDING: Final = 1e-9  # of a token: what a sum of floats may lack
 _STEPS: Final = 32  # buckets that one new key looks at to find full ones
@@ -58,16 +59,21 @@ class Bucket:
         """When it will be full, if nothing is taken until then."""
         return self.at + (self.limit.burst - self.tokens) / self.limit.per_second
 
-    def wait(self, now: float) -> float:
-        """Return 0 if there is a token, or the seconds until there will be one."""
+    def wait(self, now: float, count: int) -> float:
+        """Return 0 if there are *count* tokens, or the seconds until there will be.
+
+        Infinity if it never holds so many.
+        """
+        if count > self.limit.burst:
+            return inf
         per_second = self.limit.per_second
-        missing = 1.0 - self.tokens - max(0.0, now - self.at) * per_second
+        missing = count - self.tokens - max(0.0, now - self.at) * per_second
         return missing / per_second if missing > _ROUNDING else 0.0
 
-    def take(self, now: float) -> None:
-        """Take one token; `wait` says whether there is one. A clock that goes back stands still."""
+    def take(self, now: float, count: int) -> None:
+        """Take *count* tokens, which `wait` says are there. A clock that goes back stands still."""
         limit, now = self.limit, max(self.at, now)
-        self.tokens = min(limit.burst, self.tokens + (now - self.at) * limit.per_second) - 1.0
+        self.tokens = min(limit.burst, self.tokens + (now - self.at) * limit.per_second) - count
         self.at = now
 
 
@@ -92,15 +98,13 @@ class Table:
         return len(self._buckets)
 
     def take(self, draws: Sequence[Draw], now: float) -> tuple[int, float] | None:
-        """Take a token for each of *draws*, or none at all; *now* is in seconds.
+        """Take the tokens of all *draws*, or none at all; *now* is in seconds.
 
         None if they were taken; else which of them has to wait longest, and how long.
         """
         worst, longest = -1, 0.0
-        for index, (limit, key) in enumerate(draws):
-            # A new key has what the shared bucket has, whichever it is going to get.
-            bucket = self._buckets.get(key) or self._shared.get(limit.id)
-            wait = 0.0 if bucket is None else bucket.wait(now)
+        for index, (limit, key, count) in enumerate(draws):
+            wait = self._drawn(limit, key, now).wait(now, count)
             if wait > longest:
                 worst, longest = index, wait
         if worst >= 0:
@@ -111,10 +115,10 @@ class Table:
             if bucket is None:
                 new.append(draw)
             else:
-                bucket.take(now)
+                bucket.take(now, draw[2])
         # Last, because room is made by forgetting full ones: those above are no longer full.
-        for limit, key in new:
-            self._begin(limit, key, now)
+        for limit, key, count in new:
+            self._begin(limit, key, now, count)
         return None
 
     def keep(self, ids: Container[str]) -> None:
@@ -124,8 +128,16 @@ class Table:
         self._due = [entry for entry in self._due if entry[2] in self._buckets]
         heapify(self._due)
 
-    def _begin(self, limit: Limit, key: Key, now: float) -> None:
-        """Take the first token for *key*, from a bucket of its own if there is room for one."""
+    def _drawn(self, limit: Limit, key: Key, now: float) -> Bucket:
+        """Return what *key* draws from, as far as the number of tokens goes.
+
+        A new key has what the shared bucket has, whichever it is going to get.
+        """
+        bucket = self._buckets.get(key) or self._shared.get(limit.id)
+        return bucket or Bucket(limit, limit.burst, now)
+
+    def _begin(self, limit: Limit, key: Key, now: float, count: int) -> None:
+        """Take the first tokens for *key*, from a bucket of its own if there is room for one."""
         self._forget_full(now)
         shared = self._shared.get(limit.id)
         if shared is not None and shared.full_at <= now:
@@ -134,13 +146,13 @@ class Table:
         if len(self._buckets) >= self.most:
             if shared is None:
                 shared = self._shared[limit.id] = Bucket(limit, limit.burst, now)
-            shared.take(now)
-            self.sharing += 1
+            shared.take(now, count)
+            self.sharing += count
             return
         # Whoever drew from the shared bucket must not find a full one beside it.
         tokens, at = (limit.burst, now) if shared is None else (shared.tokens, shared.at)
         bucket = self._buckets[key] = Bucket(limit, tokens, at)
-        bucket.take(now)
+        bucket.take(now, count)
         self._serial += 1
         heappush(self._due, (bucket.full_at, self._serial, key))
 

@@ -55,7 +55,8 @@ class Scans:
 class Policy:
     """All that decides about the calls to one server; compiled, and never changed.
 
-    Where a rule asks about MCP, every body must be one message, but on `plain_paths`.
+    Where a rule asks about MCP, or messages are counted by what they ask (`counts_messages`),
+    every body must be one message, but on `plain_paths`.
     """
 
     rules: RuleSet
@@ -63,12 +64,15 @@ class Policy:
     replies: Scans = Scans()
     plain_paths: frozenset[str] = frozenset()
     max_depth: int = MAX_DEPTH
+    counts_messages: bool = False
+    needs_messages: bool = field(init=False)
     origins: Origins = _OWN_PAGES
     tokens: TokenRules | None = None
     _duties: Duties = field(init=False)
     _permits: dict[int, Permit] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
+        self.needs_messages = self.rules.uses_mcp or self.counts_messages
         hidden = self.hidden if self.rules.uses_mcp else None
         self._duties = Duties(self.replies.refuse, self.replies.note, hidden)
 
@@ -195,7 +199,7 @@ def _read(call: Call, policy: Policy, now: float) -> Verdict | None:
 
     None if the call is yet to be decided; a batch is decided here.
     """
-    needed = policy.rules.uses_mcp and call.path not in policy.plain_paths
+    needed = policy.needs_messages and call.path not in policy.plain_paths
     scanned = policy.requests.refuse is not None
     if (needed or scanned) and call.content_encoding not in ("", "identity"):
         return _unsupported(f"`Content-Encoding: {call.content_encoding[:40]}` cannot be read here")

@@ -8,17 +8,18 @@ for this sidecar alone.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from hashlib import blake2b
-from math import ceil
+from math import ceil, inf
 from operator import attrgetter
 from typing import Final
 
 from ..errors import Where
 from .attributes import Mesh
-from .authz import each_target
+from .authz import asks_mcp, each_target
 from .bucket import Key, Limit, Rate, Table
 from .call import Call
 from .facts import Facts
@@ -28,10 +29,10 @@ from .spec import Action, OperationSpec, PolicySpec, RuleSpec, SourceSpec
 from .verdict import Permit, Reason, Refusal, RuleRef, Verdict
 
 MOST_BUCKETS: Final = 10_000
+ANY_SOURCE: Final = SourceSpec()
+ANY_OPERATION: Final = OperationSpec()
 _LONGEST: Final = 64  # characters of a value that a key holds; of a longer one, its digest
 _SEVERAL: Final = "\0"  # in place of a resource, where a call names several: no URI holds it
-_ANY_SOURCE: Final = SourceSpec()
-_ANY_OPERATION: Final = OperationSpec()
 
 
 class Per(StrEnum):
@@ -53,14 +54,17 @@ class Per(StrEnum):
     PROMPT = "prompt"
 
 
+_OF_MCP: Final = frozenset({Per.MCP_METHOD, Per.TOOL, Per.RESOURCE, Per.PROMPT})
+
+
 @dataclass(frozen=True, slots=True)
 class LimitSpec:
     """One limit: how many of which calls, told apart by what; *burst* 0 is the rate's count."""
 
     rate: Rate
     burst: int = 0
-    source: SourceSpec = _ANY_SOURCE
-    operation: OperationSpec = _ANY_OPERATION
+    source: SourceSpec = ANY_SOURCE
+    operation: OperationSpec = ANY_OPERATION
     per: tuple[Per, ...] = ()
     at: Where | None = field(default=None, compare=False, repr=False)
 
@@ -68,8 +72,8 @@ class LimitSpec:
     def rule(self) -> RuleSpec:
         """Return the same as a rule."""
         return RuleSpec(
-            (self.source,) if self.source != _ANY_SOURCE else (),
-            (self.operation,) if self.operation != _ANY_OPERATION else (),
+            (self.source,) if self.source != ANY_SOURCE else (),
+            (self.operation,) if self.operation != ANY_OPERATION else (),
             at=self.at,
         )
 
@@ -100,17 +104,22 @@ class _Counted:
 
 
 class RateLimits:
-    """The limits of one workload, compiled; they never change and hold no bucket."""
+    """The limits of one workload, compiled; they never change and hold no bucket.
 
-    __slots__ = ("_counted", "_standings")
+    `uses_mcp`: one of them asks about MCP, so every body must be a message, as for a rule.
+    """
+
+    __slots__ = ("_counted", "_standings", "uses_mcp")
 
     def __init__(self, policies: Sequence[LimitPolicy], mesh: Mesh) -> None:
         rules = []
         counted = []
+        self.uses_mcp = any(not _OF_MCP.isdisjoint(o.per) for p in policies for o in p.limits)
         for policy in policies:
             specs = tuple(one.rule for one in policy.limits)
             # As a DENY: what cannot be determined matches.
             as_rules = PolicySpec(policy.name, policy.namespace, Action.DENY, specs, policy.at)
+            self.uses_mcp = self.uses_mcp or asks_mcp(as_rules)
             for index, spec in enumerate(policy.limits):
                 rule = compile_rule(spec.rule, as_rules, index, mesh)
                 rules.append(rule)
@@ -127,7 +136,8 @@ class RateLimits:
         return frozenset(str(one.ref) for one in self._counted)
 
     def drawn(self, call: Call) -> list[tuple[_Counted, Key]]:
-        """Return each limit that *call* counts for, once, and the key of its bucket."""
+        """Return each limit that *call*, which is one message, counts for, once, and the key of
+        its bucket."""
         plan = self._standings.of(call.peer).deny
         facts, found = None, {}
         for facts in each_target(call):
@@ -172,28 +182,44 @@ class Limiter:
     def admit(self, call: Call, permit: Permit, limits: RateLimits, now: float) -> Verdict:
         """Return *permit* if every limit has a token for *call*, which is then taken.
 
-        Else a refusal, and no token is taken. *now* is monotonic, in seconds.
+        Else a refusal, and no token is taken. The messages of a batch count one by one.
+        *now* is monotonic, in seconds.
         """
-        drawn = limits.drawn(call)
-        short = self._table.take([(one.limit, key) for one, key in drawn], now)
+        if call.batch:
+            calls = (replace(call, message=one, batch=()) for one in call.batch)
+            drawn = Counter(draw for one in calls for draw in limits.drawn(one))
+        else:
+            drawn = Counter(limits.drawn(call))
+        draws = [(one.limit, key, count) for (one, key), count in drawn.items()]
+        short = self._table.take(draws, now)
         if short is None:
             return permit
         index, wait = short
-        return self._refusal(drawn[index][0], wait)
-
-    def _refusal(self, counted: _Counted, wait: float) -> Refusal:
+        counted = list(drawn)[index][0]
         name = str(counted.ref)
         self.refused[name] = self.refused.get(name, 0) + 1
-        seconds = max(1, ceil(wait))
+        return _refusal(counted, wait)
+
+
+def _refusal(counted: _Counted, wait: float) -> Refusal:
+    limit = counted.limit
+    said = f"{limit.rate}, burst {limit.burst}"
+    if wait == inf:
         return Refusal(
             Reason.RATE_LIMITED,
-            f"too many calls: try again in {seconds} s",
+            f"too many calls at once: at most {limit.burst} may come together",
             rule=counted.ref,
-            detail=f"{counted.limit.rate}, burst {counted.limit.burst}, "
-            f"has its next token in {wait:.3f} s",
-            headers=(b"retry-after: %d\r\n" % seconds,),
-            retry_after=seconds,
+            detail=f"{said}, never has so many tokens",
         )
+    seconds = max(1, ceil(wait))
+    return Refusal(
+        Reason.RATE_LIMITED,
+        f"too many calls: try again in {seconds} s",
+        rule=counted.ref,
+        detail=f"{said}, has room in {wait:.3f} s",
+        headers=(b"retry-after: %d\r\n" % seconds,),
+        retry_after=seconds,
+    )
 
 
 def _counted(spec: LimitSpec, ref: RuleRef) -> _Counted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from math import inf
 
 import pytest
 from hypothesis import given
@@ -19,7 +20,7 @@ RATES = st.builds(Rate, st.integers(1, 1000), st.sampled_from([1, 60, 3600]))
 def took(table: Table, limit: Limit, now: float, *, who: str = "a", most: int = 1000) -> int:
     """How many tokens can be taken one after the other at *now*."""
     for count in range(most):
-        if table.take([(limit, (limit.id, who))], now) is not None:
+        if table.take([(limit, (limit.id, who), 1)], now) is not None:
             return count
     return most
 
@@ -62,9 +63,9 @@ def test_an_empty_bucket_says_how_long_to_wait(
 ) -> None:
     bucket = Bucket(limit, limit.burst, 0.0)
     for _ in range(taken):
-        assert bucket.wait(0.0) == 0.0
-        bucket.take(0.0)
-    assert bucket.wait(now) == pytest.approx(wait)
+        assert bucket.wait(0.0, 1) == 0.0
+        bucket.take(0.0, 1)
+    assert bucket.wait(now, 1) == pytest.approx(wait)
 
 
 def test_a_clock_that_goes_back_gives_nothing_and_takes_nothing() -> None:
@@ -88,7 +89,7 @@ def test_never_more_than_the_burst_and_what_has_come(
     now, admitted = start, []
     for step in steps:
         now += step
-        if table.take([(limit, ("any", "a"))], now) is None:
+        if table.take([(limit, ("any", "a"), 1)], now) is None:
             admitted.append(now)
     highest = start
     moments = []
@@ -107,10 +108,25 @@ def test_after_the_wait_that_was_told_there_is_a_token(
 ) -> None:
     limit, table = Limit("any", rate, burst), Table(1)
     assert took(table, limit, start) == burst
-    short = table.take([(limit, ("any", "a"))], start)
+    short = table.take([(limit, ("any", "a"), 1)], start)
     assert short is not None
     # A caller is told whole seconds; a microsecond covers what a float loses.
-    assert table.take([(limit, ("any", "a"))], start + short[1] + 1e-6) is None
+    assert table.take([(limit, ("any", "a"), 1)], start + short[1] + 1e-6) is None
+
+
+def test_several_tokens_are_taken_together_or_not_at_all() -> None:
+    table = Table(10)
+    assert table.take([(TEN, ("ten", "a"), 15)], 0.0) is None
+    assert table.take([(TEN, ("ten", "a"), 6)], 0.0) == (0, pytest.approx(0.1))
+    assert took(table, TEN, 0.0) == 5
+
+
+@pytest.mark.parametrize("now", [0.0, 1e9])
+def test_more_than_a_bucket_holds_never_comes(now: float) -> None:
+    table = Table(10)
+    assert table.take([(TEN, ("ten", "a"), 21)], now) == (0, inf)
+    took(table, TEN, now, most=3)
+    assert table.take([(TEN, ("ten", "a"), 21)], now) == (0, inf)
 
 
 # -- several limits
@@ -118,7 +134,7 @@ def test_after_the_wait_that_was_told_there_is_a_token(
 
 def test_where_one_of_several_refuses_none_is_drawn_from() -> None:
     table = Table(10)
-    both = [(TEN, ("ten", "a")), (SLOW, ("slow",))]
+    both = [(TEN, ("ten", "a"), 1), (SLOW, ("slow",), 1)]
     assert table.take(both, 0.0) is None
     for _ in range(50):
         assert table.take(both, 0.0) == (1, 60.0)
@@ -129,7 +145,9 @@ def test_of_several_that_refuse_the_one_with_the_longest_wait_is_named() -> None
     table = Table(10)
     took(table, TEN, 0.0)
     took(table, SLOW, 0.0)
-    short = table.take([(TEN, ("ten", "a")), (SLOW, ("slow", "a")), (TEN, ("ten", "b"))], 0.0)
+    short = table.take(
+        [(TEN, ("ten", "a"), 1), (SLOW, ("slow", "a"), 1), (TEN, ("ten", "b"), 1)], 0.0
+    )
     assert short == (1, 60.0)
 
 
@@ -197,7 +215,7 @@ def test_one_call_of_two_new_keys_keeps_both_or_shares() -> None:
     took(table, TEN, 0.0, who="x", most=1)
     took(table, TEN, 0.0, who="y", most=1)
     # `x` is full again and is drawn from; it must not be forgotten to make room for `z`.
-    assert table.take([(TEN, ("ten", "x")), (SLOW, ("slow", "z"))], 10.0) is None
+    assert table.take([(TEN, ("ten", "x"), 1), (SLOW, ("slow", "z"), 1)], 10.0) is None
     assert took(table, TEN, 10.0, who="x") == 19
     assert took(table, SLOW, 10.0, who="z") == 0
 
@@ -254,16 +272,20 @@ class Model(RuleBasedStateMachine):
     def wait(self, step: float) -> None:
         self.now += step
 
-    @rule(which=st.lists(st.tuples(st.integers(0, 1), st.integers(0, 7)), min_size=1, max_size=2))
-    def take(self, which: list[tuple[int, int]]) -> None:
-        draws = [(self.limits[a], (self.limits[a].id, str(b))) for a, b in dict(which).items()]
+    @rule(
+        whom=st.dictionaries(st.integers(0, 1), st.integers(0, 7), min_size=1),
+        count=st.sampled_from([1, 1, 1, 2, 3]),
+    )
+    def take(self, whom: dict[int, int], count: int) -> None:
+        limits = [(self.limits[which], who) for which, who in whom.items()]
+        draws = [(limit, (limit.id, str(who)), count) for limit, who in limits]
         known = set(self.table._buckets)
         if self.table.take(draws, self.now) is not None:
             return
-        for limit, key in draws:
+        for limit, key, _ in draws:
             bucket = self.own.setdefault(key, Bucket(limit, limit.burst, self.now))
-            assert bucket.wait(self.now) <= 1e-6
-            bucket.take(self.now)
+            assert bucket.wait(self.now, count) <= 1e-6
+            bucket.take(self.now, count)
         gone = known - set(self.table._buckets)
         assert all(self.own[key].full_at <= self.now + 1e-6 for key in gone)
 

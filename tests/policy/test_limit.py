@@ -124,6 +124,53 @@ def test_of_several_resources_one_that_matches_is_enough() -> None:
     assert admitted(compiled(limit(resources=["file:///secret"])), several, several)[1] is False
 
 
+def batch(*calls: Call) -> Call:
+    messages = tuple(one.message for one in calls if one.message is not None)
+    return replace(call("POST", "/mcp", body=b"[...]"), batch=messages)
+
+
+def test_the_messages_of_a_batch_count_one_by_one() -> None:
+    limits = compiled(limit(rate=Rate(3, 60), tools=["read_*"]), limit(rate=Rate(9, 60)))
+    limiter = Limiter()
+    several = batch(READ, DROP, READ, LIST)
+    assert admitted(limits, several, several, limiter=limiter) == [True, False]
+    # Of the narrow limit two of three are gone, of the wide one four of nine.
+    assert admitted(limits, READ, READ, *[DROP] * 5, limiter=limiter) == [
+        *(True, False),
+        *(True, True, True, True, False),
+    ]
+
+
+def test_a_batch_draws_from_the_bucket_of_each_message() -> None:
+    limits, limiter = compiled(limit("tool")), Limiter()
+    assert admitted(limits, batch(READ, DROP), READ, DROP, LIST, limiter=limiter) == [
+        *(True, False, False),
+        True,
+    ]
+
+
+def test_a_batch_larger_than_the_burst_is_told_so_and_not_to_come_again() -> None:
+    limits = compiled(limit(rate=Rate(2, 60)))
+    refusal = Limiter().admit(batch(READ, READ, READ), PERMIT, limits, 0.0)
+    assert isinstance(refusal, Refusal)
+    assert (refusal.status, refusal.headers, refusal.retry_after) == (429, (), 0)
+    assert refusal.message == "too many calls at once: at most 2 may come together"
+
+
+@pytest.mark.parametrize(
+    ("spec", "asks"),
+    [
+        (limit("principal", methods=["POST"], paths=["/mcp"]), False),
+        (limit(tools=["a"]), True),
+        (limit(not_mcp_methods=["ping"]), True),
+        (limit("principal", "tool"), True),
+        (limit("resource"), True),
+    ],
+)
+def test_a_limit_says_whether_it_asks_about_mcp(spec: LimitSpec, asks: bool) -> None:
+    assert compiled(limit(), spec).uses_mcp is asks
+
+
 # -- whose bucket
 
 
@@ -227,7 +274,7 @@ def test_a_refusal_names_the_limit_its_place_and_when_to_come_again() -> None:
     assert refusal.rule == RuleRef("prod/calls", 1, Where("f.yaml", 9, 3))
     assert (refusal.headers, refusal.retry_after) == ((b"retry-after: 60\r\n",), 60)
     assert refusal.message == "too many calls: try again in 60 s"
-    assert refusal.detail == "1/m, burst 1, has its next token in 60.000 s"
+    assert refusal.detail == "1/m, burst 1, has room in 60.000 s"
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ def document(kind: str, spec: str, metadata: str = "", name: str = "one") -> str
     """One document; *spec* and *metadata* are YAML."""
     version = {
         "Inspection": "sidecar/v1",
+        "RateLimit": "sidecar/v1",
         "WasmPlugin": "extensions.istio.io/v1alpha1",
         "DestinationRule": "networking.istio.io/v1",
         "ServiceEntry": "networking.istio.io/v1",
