@@ -23,7 +23,7 @@ SIDECAR = ROOT / "sidecar"
 MADE_OF = {
     **dict.fromkeys(("relay", "replies"), "exchange"),
     **dict.fromkeys(("rotation", "log", "plan", "ids", "reload", "systemd", "health"), "app"),
-    "__main__": "cli",
+    **dict.fromkeys(("__main__", "units"), "cli"),
 }
 # Downwards only. Everybody may import `errors` and the version, and nobody the rest upwards.
 MAY_IMPORT = {

@@ -22,7 +22,9 @@ COMMANDS: Final[dict[str, str]] = {
     "demo": "play eight real calls through a real mesh on this machine",
     "run": "run the sidecar in front of a server",
     "issue-cert": "issue one certificate from the local CA",
+    "authz": "say whether a caller may make a request, and which rule says so",
     "validate": "report every problem of configuration files at once",
+    "export": "print files for other tools, such as a systemd unit",
     "explain": "explain a problem's code, or a kind of document and its fields",
 }
 

@@ -1,0 +1,140 @@
+"""The systemd units, as text: the one source of `systemd/` and of `sidecar export unit`.
+
+A unit runs as a user of its own with nothing but its state and its configuration,
+may not gain privileges, and may call what a network service needs to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+INSTALLED: Final = "/opt/sidecar/bin/sidecar"  # where the files in `systemd/` look for it
+
+# What both kinds of service are kept from: all that a network service does not need.
+_HARDENING: Final = """\
+DynamicUser=yes
+NoNewPrivileges=yes
+CapabilityBoundingSet=
+AmbientCapabilities=
+ProtectSystem=strict
+ProtectHome=yes
+ProtectProc=invisible
+ProcSubset=pid
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+PrivateDevices=yes
+PrivateTmp=yes
+PrivateUsers=yes
+DevicePolicy=closed
+KeyringMode=private
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+RemoveIPC=yes
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+UMask=0077
+"""
+
+_SERVICE: Final = """\
+[Unit]
+Description={description}
+Documentation=man:systemd.service(5)
+Wants=network-online.target
+After=network-online.target
+StartLimitIntervalSec=60
+StartLimitBurst=10
+
+[Service]
+Type=notify
+NotifyAccess=main
+{start}\
+ExecReload=/bin/kill -HUP $MAINPID
+WatchdogSec=30
+Restart=on-failure
+RestartSec=1
+# Usage, permission and configuration: starting again would change nothing.
+RestartPreventExitStatus=2 77 78
+TimeoutStopSec=45
+LimitNOFILE=65536
+{state}\
+{hardening}
+[Install]
+WantedBy=multi-user.target
+"""
+
+_SOCKET: Final = """\
+[Unit]
+Description={description}
+
+[Socket]
+ListenStream={listen}
+NoDelay=yes
+Backlog=1024
+Service={service}
+
+[Install]
+WantedBy=sockets.target
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A unit file: its name and what stands in it."""
+
+    name: str
+    text: str
+
+
+def service(name: str = "", *, program: str = INSTALLED) -> Unit:
+    """Return the unit of the sidecar *name* (`/etc/sidecar/NAME.yaml`); a template without one."""
+    who = name or "%i"
+    start = (
+        f"ExecStartPre={program} validate /etc/sidecar/{who}.yaml\n"
+        f"ExecStart={program} run -c /etc/sidecar/{who}.yaml\n"
+    )
+    # A join token may be there for the first start; without a file `none` stands.
+    state = (
+        f"StateDirectory=sidecar/{who}\nStateDirectoryMode=0700\n"
+        f"RuntimeDirectory=sidecar/{who}\nRuntimeDirectoryMode=0700\n"
+        f"Environment=XDG_RUNTIME_DIR=/run/sidecar/{who}\n"
+        f"LoadCredential=join-token:/etc/sidecar/{who}.token\nSetCredential=join-token:none\n"
+    )
+    text = _SERVICE.format(
+        description=f"sidecar {who}: mTLS and rules in front of an MCP server",
+        start=start,
+        state=state,
+        hardening=_HARDENING,
+    )
+    return Unit(f"sidecar@{name}.service" if not name else f"sidecar-{name}.service", text)
+
+
+def socket(name: str = "", listen: str = "0.0.0.0:8443") -> Unit:
+    """Return the socket unit of the sidecar *name*: *listen* stays open while it restarts."""
+    of = f"sidecar-{name}" if name else "sidecar@"
+    text = _SOCKET.format(
+        description=f"the socket of sidecar {name or '%i'}",
+        listen=listen,
+        service=f"{of}.service" if name else "sidecar@%i.service",
+    )
+    return Unit(f"{of}.socket", text)
+
+
+def authority(*, program: str = INSTALLED, listen: str = "0.0.0.0:8444") -> Unit:
+    """Return the unit of the CA, whose keys are in its state and nowhere else."""
+    text = _SERVICE.format(
+        description="the CA of the sidecars",
+        start=(f"ExecStart={program} ca serve --ca /var/lib/sidecar-ca --listen {listen}\n"),
+        state="StateDirectory=sidecar-ca\nStateDirectoryMode=0700\n",
+        hardening=_HARDENING,
+    )
+    return Unit("sidecar-ca.service", text)
