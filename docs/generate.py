@@ -75,9 +75,22 @@ def cli() -> str:
     for name, line in COMMANDS.items():
         parser = argparse.ArgumentParser()
         import_module(f"sidecar.cli.{name.replace('-', '_')}").add_arguments(parser)
-        parts += [f"## sidecar {name}", f"{line[0].upper()}{line[1:]}.", arguments(parser)]
+        for spoken, text, one in commands(name, line, parser):
+            parts += [f"## sidecar {spoken}", f"{text[0].upper()}{text[1:]}.", arguments(one)]
     codes = table("Code", "Means", rows=words.EXIT_CODES.items())
     return page("Commands", *parts, "## Exit codes", codes)
+
+
+def commands(
+    name: str, line: str, parser: argparse.ArgumentParser
+) -> Iterator[tuple[str, str, argparse.ArgumentParser]]:
+    """Yield a command, or the commands inside it, each with what it does and its parser."""
+    inner = [one for one in parser._actions if isinstance(one, argparse._SubParsersAction)]
+    if not inner:
+        yield name, line, parser
+    for action in inner:
+        for below, one in action.choices.items():
+            yield f"{name} {below}", str(one.description), one
 
 
 def arguments(parser: argparse.ArgumentParser) -> Iterator[str]:
@@ -164,7 +177,7 @@ def access_log() -> str:
     record.status, record.upstream = 200, "127.0.0.1:9001"
     plain = record.line("2026-11-20T12:00:00.123Z", 0.000412)
     record.broken, record.finding = "the caller left", Finding("ignore-previous")
-    call.headers = [(b"x-request-id", b"mine")]
+    call.own_id = b"mine"
     call.audited, call.shadowed = (RuleRef("mcp-prod/watched", 0),), Decision(False)
     names = record.line("", 0.0)
     rows = ((f"`{name}`", text) for name, text in joined(names, words.ACCESS))

@@ -16,8 +16,10 @@ Data goes to stdout, talk to stderr. No command asks a question. `NO_COLOR` is h
 
 EXIT_CODES = {
     0: "done; from `run`: told to stop, and drained",
-    1: "failed; from `demo`: a verdict was not the expected one; from `run`: told twice to stop",
+    1: "failed; from `demo`: a verdict was not the expected one; from `run`: told twice to stop; "
+    "from `authz check`: a line was no request",
     2: "the command line is wrong",
+    3: "from `authz check`: something that was asked is not allowed",
     77: "a file may not be read or written, or others may read or change it who must not",
     78: "the configuration is wrong",
     130: "Ctrl-C",

@@ -99,6 +99,7 @@ class SidecarSpec:
     allow_empty: bool = False
     path_normalization: Normalisation = Normalisation.BASE
     trusted_proxies: int = 0
+    spaced_claims: tuple[str, ...] = ()
     inbound: tuple[Inbound, ...] = ()
     admin: Admin = field(default_factory=Admin)
     documents: tuple[FileRef, ...] = ()

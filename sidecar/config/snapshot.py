@@ -239,7 +239,7 @@ class _Compiler:
         spec = self._spec
         rules = RuleSet(
             [document.policy for document in self._policies],
-            Mesh(spec.trust_domain, spec.trust_domain_aliases),
+            Mesh(spec.trust_domain, spec.trust_domain_aliases, spec.spaced_claims),
             Action.ALLOW if spec.default_action is DefaultAction.ALLOW else Action.DENY,
         )
         return Policy(
