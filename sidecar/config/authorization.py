@@ -61,11 +61,6 @@ def _values(
     return Field(name, form, doc), Field(twin, form, f"None of these. Else as `{name}`.")
 
 
-def _refused(name: str, why: str) -> tuple[Unused, Unused]:
-    twin = f"not{name[0].upper()}{name[1:]}"
-    return Unused(name, Support.REFUSED, why), Unused(twin, Support.REFUSED, why)
-
-
 def _check_source(source: SourceSpec, node: MapNode, path: str, notes: Notes) -> None:
     if not node.entries:
         _nothing_asked(node, path, notes)
@@ -81,6 +76,10 @@ def _check_source(source: SourceSpec, node: MapNode, path: str, notes: Notes) ->
             help="put them in a source of their own: sources of one rule are alternatives",
         )
     _warn_inner_star(node, ("principals", "notPrincipals"), path, notes)
+    for item in _items(node, ("requestPrincipals", "notRequestPrincipals")):
+        if "/" not in item.text and not (item.text.startswith("*") or item.text.endswith("*")):
+            why = "a token's principal is its issuer, a slash and its subject"
+            _never(item, path, why, f"{item.text}/*", notes)
 
 
 def _nothing_asked(node: MapNode, path: str, notes: Notes) -> None:
@@ -192,7 +191,7 @@ SOURCE: Final = Struct(
     SourceSpec,
     (
         *_values("principals", "Identities, `cluster.local/ns/NS/sa/SA`.", principal),
-        *_refused("requestPrincipals", "No token is verified here yet, so nobody would have one."),
+        *_values("requestPrincipals", "`ISSUER/SUBJECT` of a verified token; `*` for any token."),
         *_values("namespaces", "Namespaces of the caller; `*` anywhere stands for anything."),
         *_values(
             "serviceAccounts",

@@ -257,6 +257,26 @@ _POLICIES: Final = {
         "`/srv*` is the beginning of `/srv-private/x` as well. Write `/srv/*` for what is in the "
         "folder.",
     ),
+    "SC0419": Code(
+        "tokens of nobody",
+        "A rule of a RequestAuthentication names whose tokens it takes (`issuer`), whose keys "
+        "they are signed with (`jwksUri`), or both.",
+    ),
+    "SC0420": Code(
+        "keys of tokens",
+        "Tokens are verified with public keys: written in `jwks` as one JWKS, or fetched from "
+        "`jwksUri`, not both. RSA of at least 2048 bits, EC on P-256, P-384 and P-521, and "
+        "Ed25519 are used; a shared secret never is. Keys are fetched over https, as whoever can "
+        "change them on the way can sign any token; http is for loopback addresses. Without "
+        "either, an issuer that is an https URL is asked where its keys are. Where there are no "
+        "keys, every token is refused.",
+    ),
+    "SC0421": Code(
+        "header that is no token's to set",
+        "`outputPayloadToHeader` and `outputClaimToHeaders` name headers that the server is told "
+        "of a token in, and that are then dropped from every call that comes from outside. They "
+        "are letters, digits, `-` and `_`, and none that frames a message or has a meaning here.",
+    ),
 }
 
 _SCANS: Final = {
@@ -360,6 +380,13 @@ _TOGETHER: Final = {
     "SC0902": Code(
         "no such server",
         "The `to` of an inbound names a host that no ServiceEntry has, or a port it does not have.",
+    ),
+    "SC0903": Code(
+        "asks for tokens where none are verified",
+        "A rule asks for a token's principal or claims (`requestPrincipals`, `request.auth...`), "
+        "and no RequestAuthentication is for this workload. Nobody's token is verified then, so "
+        "nobody has any: an ALLOW rule that asks for one never matches, and one that asks for "
+        "its absence always does.",
     ),
 }
 

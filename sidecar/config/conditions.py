@@ -111,7 +111,6 @@ class Attribute:
     refused: str = ""
 
 
-_NO_TOKENS: Final = "No token is verified here yet, so nobody would have one."
 
 ATTRIBUTES: Final = (
     Attribute("request.headers", "A header, by name: `request.headers[x-env]`.", keyed=True),
@@ -127,10 +126,10 @@ ATTRIBUTES: Final = (
         principal,
         refused="No delegate is trusted yet to say on whose behalf it calls.",
     ),
-    Attribute("request.auth.principal", "`issuer/subject` of a token.", refused=_NO_TOKENS),
-    Attribute("request.auth.audiences", "Audiences of a token.", refused=_NO_TOKENS),
-    Attribute("request.auth.presenter", "Presenter of a token.", refused=_NO_TOKENS),
-    Attribute("request.auth.claims", "A claim of a token.", keyed=True, refused=_NO_TOKENS),
+    Attribute("request.auth.principal", "`issuer/subject` of a token."),
+    Attribute("request.auth.audiences", "Audiences of a token."),
+    Attribute("request.auth.presenter", "Presenter of a token."),
+    Attribute("request.auth.claims", "A claim of a token, by its path.", keyed=True),
     Attribute("destination.ip", "The address that was called.", ip_block),
     Attribute("destination.port", "The port that was called.", port),
     Attribute("connection.sni", "The server name of the TLS handshake."),

@@ -16,6 +16,7 @@ from typing import Final, TypeAlias
 from ..errors import Where
 from ..policy.limit import LimitPolicy, LimitSpec
 from ..policy.spec import Action, PolicySpec, RuleSpec
+from ..policy.tokens.spec import JwtRuleSpec, TokenPolicySpec
 
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -61,6 +62,14 @@ class PeerAuthenticationSpec:
     selector: Selector = EVERY_WORKLOAD
     mode: MtlsMode = MtlsMode.UNSET
     port_modes: Mapping[int, MtlsMode] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True)
+class RequestAuthenticationSpec:
+    """Which tokens are accepted: those that one of the rules accepts."""
+
+    selector: Selector = EVERY_WORKLOAD
+    jwt_rules: tuple[JwtRuleSpec, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +282,21 @@ class PeerAuthentication:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestAuthentication:
+    """Which tokens are accepted."""
+
+    metadata: Metadata
+    spec: RequestAuthenticationSpec
+    at: Where
+
+    @property
+    def tokens(self) -> TokenPolicySpec:
+        """Return what token rules are compiled from."""
+        meta = self.metadata
+        return TokenPolicySpec(meta.name, meta.namespace, self.spec.jwt_rules, self.at)
+
+
+@dataclass(frozen=True, slots=True)
 class AuthorizationPolicy:
     """Who may call what."""
 
@@ -366,6 +390,7 @@ class ServiceEntry:
 
 Document: TypeAlias = (
     PeerAuthentication
+    | RequestAuthentication
     | AuthorizationPolicy
     | Inspection
     | WasmPlugin

@@ -10,7 +10,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
-from . import authorization, bootstrap_fields, inspections, peers, rate_limits, services, traffic
+from . import (
+    authorization,
+    bootstrap_fields,
+    inspections,
+    peers,
+    rate_limits,
+    request_authentication,
+    services,
+    traffic,
+)
 from .bootstrap import Sidecar
 from .documents import (
     AuthorizationPolicy,
@@ -19,6 +28,7 @@ from .documents import (
     Inspection,
     PeerAuthentication,
     RateLimit,
+    RequestAuthentication,
     ServiceEntry,
     WasmPlugin,
 )
@@ -93,6 +103,15 @@ KINDS: Final = (
         peers.SPEC,
     ),
     _kind(
+        "RequestAuthentication",
+        SECURITY,
+        "Which tokens (JWT) of callers are accepted, and what the server is told of them. A call "
+        "without a token passes: to require one, write an AuthorizationPolicy that asks for it.",
+        RequestAuthentication,
+        request_authentication.SPEC,
+        request_authentication.check_metadata,
+    ),
+    _kind(
         "AuthorizationPolicy",
         SECURITY,
         "Who may call what, down to the tool and its arguments.",
@@ -139,12 +158,6 @@ KINDS: Final = (
 )
 
 LATER_KINDS: Final = (
-    LaterKind(
-        "RequestAuthentication",
-        SECURITY,
-        "Which tokens are accepted.",
-        "Tokens are not verified yet, and a forged one would pass.",
-    ),
     LaterKind(
         "McpGateway",
         OURS,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeAlias
 
 from ..errors import Where
 from ..mcp.edit import CONCERNS
@@ -21,6 +21,8 @@ from ..policy.path import Normalisation
 from ..policy.scan.fold import Fold
 from ..policy.scan.scanner import Pattern, Scanner, literal
 from ..policy.spec import Action, PolicySpec
+from ..policy.tokens.keys import KeyRing
+from ..policy.tokens.rules import TokenRules
 from ..policy.verdict import RuleRef
 from ..upstream.cluster import ClusterSpec
 from .bootstrap import Compat, DefaultAction, HostMode, Inbound, Sidecar
@@ -35,6 +37,7 @@ from .documents import (
     OnMatch,
     PeerAuthentication,
     RateLimit,
+    RequestAuthentication,
     Selector,
     ServiceEntry,
     WasmPlugin,
@@ -42,12 +45,22 @@ from .documents import (
 from .limits import Limits
 from .problem import ConfigError, Notes, Place, Problem
 from .selection import Workload, mtls_of
+from .tokens import note_unverified, token_rules
 
 _SELECTS_NOTHING: Final = "SC0901"
 _NO_TARGET: Final = "SC0902"
 _NOT_SCANNABLE: Final = "SC0503"
 _SAME_ADDRESS: Final = "SC0705"
 _NOWHERE: Final = Where("the bootstrap")  # of a bootstrap that was made, not read
+
+_Selecting: TypeAlias = (
+    AuthorizationPolicy
+    | Inspection
+    | WasmPlugin
+    | PeerAuthentication
+    | RateLimit
+    | RequestAuthentication
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +91,12 @@ class Snapshot:
     allow_empty: bool
     warnings: tuple[Problem, ...] = ()
     rate_limits: RateLimits | None = None  # of all inbounds together
+    tokens: TokenRules | None = None  # likewise
+
+    @property
+    def key_rings(self) -> tuple[KeyRing, ...]:
+        """The rings of keys that somebody must fetch."""
+        return () if self.tokens is None else self.tokens.fetched
 
     @property
     def allow_policies(self) -> int:
@@ -117,6 +136,13 @@ class _Compiler:
             for d in documents
             if isinstance(d, RateLimit) and self._is_ours(d, d.spec.selector)
         )
+        self._tokens = token_rules(
+            d.tokens
+            for d in documents
+            if isinstance(d, RequestAuthentication) and self._is_ours(d, d.spec.selector)
+        )
+        if self._tokens is None:
+            note_unverified([document.policy for document in self._policies], self._notes)
         for peer in self._peers:
             if self._is_ours(peer, peer.spec.selector):
                 self._check_level(peer)
@@ -147,11 +173,12 @@ class _Compiler:
             self._spec.allow_empty,
             self._notes.problems,
             self._rate_limits,
+            self._tokens,
         )
 
     def _is_ours(
         self,
-        document: AuthorizationPolicy | Inspection | WasmPlugin | PeerAuthentication | RateLimit,
+        document: _Selecting,
         selector: Selector,
     ) -> bool:
         """Whether *document* is for this workload; one that is not draws a warning."""
@@ -248,8 +275,9 @@ class _Compiler:
             replies=replies,
             plain_paths=frozenset(inbound.plain_paths),
             max_depth=spec.limits.json_depth,
-            counts_messages=self._rate_limits is not None and self._rate_limits.uses_mcp,
             origins=self._origins(inbound),
+            tokens=self._tokens,
+            counts_messages=self._rate_limits is not None and self._rate_limits.uses_mcp,
         )
 
     def _origins(self, inbound: Inbound) -> Origins:

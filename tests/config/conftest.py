@@ -53,6 +53,7 @@ def document() -> Callable[..., Loaded]:
     def read(kind: str, spec: Any, version: str = "", **metadata: Any) -> Loaded:
         groups = {
             "PeerAuthentication": "security.istio.io/v1",
+            "RequestAuthentication": "security.istio.io/v1",
             "AuthorizationPolicy": "security.istio.io/v1",
             "DestinationRule": "networking.istio.io/v1",
             "ServiceEntry": "networking.istio.io/v1",

@@ -35,6 +35,7 @@ metadata: {{name: files, namespace: mcp-prod, labels: {{app: mcp-server}}}}
 spec:
   inbound: [{{listen: "127.0.0.1:8443", to: "{to}"}}]
   limits: {{{limits}}}
+  {spec}
 """
 
 ALLOW_ALL = """\
@@ -73,9 +74,9 @@ spec:
 """
 
 
-def compiled(documents: str, to: str, limits: str) -> Snapshot:
+def compiled(documents: str, to: str, limits: str, spec: str = "") -> Snapshot:
     """Return the snapshot of *documents* behind one inbound."""
-    text = BOOTSTRAP.format(to=to, limits=limits or "callTimeout: 300s") + documents
+    text = BOOTSTRAP.format(to=to, limits=limits or "callTimeout: 300s", spec=spec) + documents
     loaded = load([], given={"test.yaml": text.encode()})
     assert not loaded.errors, loaded.errors
     assert loaded.bootstrap is not None
@@ -96,10 +97,14 @@ class Flow:
     """`exchange.serve` between a caller in memory and servers in memory."""
 
     def __init__(
-        self, documents: str = ALLOW_ALL, to: str = "http://127.0.0.1:9000", limits: str = ""
+        self,
+        documents: str = ALLOW_ALL,
+        to: str = "http://127.0.0.1:9000",
+        limits: str = "",
+        spec: str = "",
     ) -> None:
         self.loop = loop()
-        self.snapshot = compiled(documents, to, limits)
+        self.snapshot = compiled(documents, to, limits, spec)
         self.faults: list[BaseException] = []
         self.callers = Callers(self._serve, bounds=Bounds(16_384, 100, 65_536), inbound=LISTEN)
         self.metrics = Metrics("1", 100)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -144,7 +145,7 @@ def _key(entry: object) -> Key | None:
         return None
     try:
         algorithms, public = _public(entry)
-    except (PyJWTError, ValueError, TypeError):
+    except (PyJWTError, UnsupportedAlgorithm, ValueError, TypeError):
         return None
     allowed = frozenset(one for one in algorithms if only in ("", one))
     return Key(kid, allowed, public) if allowed else None

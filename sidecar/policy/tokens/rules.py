@@ -127,6 +127,12 @@ class TokenRules:
         # By the token's digest and the rule: what was proved, and with which keys.
         self._known: dict[tuple[bytes, int], tuple[Token, Keys]] = {}
 
+    @property
+    def fetched(self) -> tuple[KeyRing, ...]:
+        """The rings whose keys somebody must fetch."""
+        rings = (rule.ring for rule in self.rules if rule.ring.source is not None)
+        return tuple(dict.fromkeys(rings))
+
     def check(self, call: Call, now: float) -> Checked:
         """Say what the tokens of *call* prove at *now*, seconds since 1970; *call* stays as
         it is."""
