@@ -36,10 +36,10 @@ from .http.h1 import Bounds
 from .http.lines import LineTables
 from .ids import request_ids
 from .log import Log
+from .net.caller import Connection, Door, Times
 from .net.cluster import Means
 from .net.clusters import Clusters
 from .net.deadlines import Deadlines
-from .net.downstream import Door, Downstream, Times
 from .net.listener import Gate, Listener, Mtls, bind, peer_of
 from .net.tasks import Tasks
 from .observe.journal import Journal
@@ -72,7 +72,7 @@ class App:
         self._manager = Manager(environment)
         self._inherited = Inherited(self._manager.sockets())
         self._listeners: dict[str, Listener] = {}
-        self._live: set[Downstream] = set()
+        self._live: set[Connection] = set()
         self._random = random.SystemRandom()
 
     async def run(self) -> None:
@@ -185,7 +185,7 @@ class App:
             identify=self._identify,
         )
 
-    def _identify(self, transport: asyncio.BaseTransport, down: Downstream) -> Peer | None:
+    def _identify(self, transport: asyncio.BaseTransport, down: Connection) -> Peer | None:
         peer = peer_of(transport, self._gate)
         if peer is not None and self._rotation is not None and self._rotation.current is not None:
             own = str(self._rotation.current.svid.id)
@@ -254,8 +254,10 @@ class App:
         for down in list(self._live):
             if down.peer.identity is None and self._mode(down.door.inbound) is Mtls.STRICT:
                 down.withdraw("callers must now prove who they are")
-            elif not still_allowed(down, snapshot, time.time()):
-                down.withdraw("a reload took the permit back")
+                continue
+            for one in down.exchanges:
+                if not still_allowed(one, snapshot, time.time()):
+                    one.withdraw("a reload took the permit back")
 
     # -- ending
 

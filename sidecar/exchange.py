@@ -23,9 +23,9 @@ from .errors import (
     UpstreamError,
 )
 from .http.h1 import Request
+from .net.caller import Caller
 from .net.cluster import Lease
 from .net.clusters import Clusters
-from .net.downstream import Downstream
 from .observe.journal import Journal
 from .observe.record import Record
 from .policy.call import Call, Peer
@@ -61,7 +61,7 @@ class World:
         self.snapshot = snapshot
 
 
-async def serve(request: Request, down: Downstream, world: World) -> None:
+async def serve(request: Request, down: Caller, world: World) -> None:
     """The life of one request: from its last byte in to its reply's last byte out."""
     snapshot = world.snapshot  # pinned: a reload changes nothing for this exchange
     record = Record(world.next_id(), down.peer, down.door.inbound, world.now())
@@ -95,7 +95,7 @@ async def serve(request: Request, down: Downstream, world: World) -> None:
         world.journal.write(record, world.now())
 
 
-def still_allowed(down: Downstream, snapshot: Snapshot, wall: float) -> bool:
+def still_allowed(down: Caller, snapshot: Snapshot, wall: float) -> bool:
     """Whether the stream that passes on *down* would be allowed under *snapshot*."""
     call, service = down.streaming, snapshot.services.get(down.door.inbound)
     if call is None:
@@ -139,7 +139,7 @@ async def _forward(
     call: Call,
     permit: Permit,
     service: Service,
-    down: Downstream,
+    down: Caller,
     record: Record,
     world: World,
     limits: Limits,
@@ -173,15 +173,17 @@ async def _forward(
             lease.end(world.now())
 
 
-def _refuse(refusal: Refusal, down: Downstream, record: Record) -> None:
+def _refuse(refusal: Refusal, down: Caller, record: Record) -> None:
     """Tell the caller no, unless its stream has passed whole with the no inside it."""
     if record.status:
         return
     record.status = refusal.status
-    down.write(refusal_reply(refusal, record, close=down.close_after or down.draining))
+    head, body = refusal_reply(refusal, record)
+    asked_head = record.call is not None and record.call.method == "HEAD"
+    down.reply(head, len(body), b"" if asked_head else body)
 
 
-def _rescue(fault: Exception, down: Downstream, record: Record, world: World) -> None:
+def _rescue(fault: Exception, down: Caller, record: Record, world: World) -> None:
     """The one place where a fault becomes an answer, and never leave to pass."""
     if not down.gone:
         down.wake.fault = None

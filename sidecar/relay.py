@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Final
 
 from .config.limits import Limits
 from .errors import CallerGone, MessageError
-from .http.h1 import LAST_CHUNK, write_chunk, write_reply_head
 from .http.head import ReplyHead
 from .mcp.sse import Event, EventSplitter, write_event
+from .net.caller import UNKNOWN, Caller
 from .net.cluster import Lease
-from .net.downstream import Downstream
 from .net.upstream import Upstream
 from .observe.record import Record
 from .policy.call import Call
@@ -35,7 +34,7 @@ async def relay(
     lease: Lease,
     permit: Permit,
     call: Call,
-    down: Downstream,
+    down: Caller,
     record: Record,
     world: World,
     limits: Limits,
@@ -55,13 +54,13 @@ async def relay(
     return await _Reply(up, reply.head, permit, call, down, record, world.now, limits).run()
 
 
-def _pass_interim(up: Upstream, down: Downstream) -> None:
+def _pass_interim(up: Upstream, down: Caller) -> None:
     """Pass interim replies on as they come, but for 100, which is ours (RFC 9110 15.2)."""
     if not up.reply.informational:
         return
     for interim in up.reply.informational:
-        if interim.status != 100 and not down.http10:
-            down.write(write_reply_head(interim, -1, chunked=False, close=False))
+        if interim.status != 100:
+            down.interim(interim)
     up.reply.informational.clear()
 
 
@@ -76,7 +75,7 @@ class _Reply:
         head: ReplyHead,
         permit: Permit,
         call: Call,
-        down: Downstream,
+        down: Caller,
         record: Record,
         now: Callable[[], float],
         limits: Limits,
@@ -121,18 +120,17 @@ class _Reply:
         # To HEAD, and in 304, `Content-Length` speaks of a body that does not come
         # (RFC 9110 8.6); in 204 it must not stand.
         head = self.head
-        length = head.length if head.length >= 0 and head.status != 204 else -1
-        self._begin(length, chunked=False)
+        length = head.length if head.length >= 0 and head.status != 204 else UNKNOWN
+        self._whole(length)
         return self.permit
 
     async def _unread(self) -> Verdict:
         reply = self.up.reply
         if reply.whole and reply.length > 0:
-            self._begin(reply.length, chunked=False, body=self.up.take())
+            self._whole(reply.length, self.up.take())
             return self.permit
-        chunked = reply.length < 0 and not self.down.http10
-        self._begin(reply.length, chunked=chunked)
-        return await self._pump(None, chunked=chunked)
+        self._begin(reply.length)
+        return await self._pump(None)
 
     async def _json(self) -> Verdict:
         """Wait for the whole body, up to a limit, and review it."""
@@ -149,20 +147,19 @@ class _Reply:
         if type(reviewed) is Refusal:
             return reviewed
         assert isinstance(reviewed, bytes)
-        self._begin(len(reviewed), chunked=False, body=reviewed)
+        self._whole(len(reviewed), reviewed)
         return self.permit
 
     async def _events(self) -> Verdict:
         """Pass an event stream on, each event once it is whole and reviewed."""
         splitter = EventSplitter(self.limits.event_bytes)
-        chunked = not self.down.http10
-        self._begin(-1, chunked=chunked)
+        self._begin(UNKNOWN)
 
         def reviewed(piece: bytes) -> bytes:
             events = splitter.feed(piece) if piece else splitter.finish()
             return b"".join([self._event(event) for event in events])
 
-        return await self._pump(reviewed, chunked=chunked)
+        return await self._pump(reviewed)
 
     async def _scanned(self) -> Verdict:
         """Pass other content on as it comes, through a scan that keeps its state."""
@@ -187,9 +184,7 @@ class _Reply:
         finding = look(first)
         if finding is not None:
             return _injection(finding)
-        length = self.up.reply.length
-        chunked = length < 0 and not self.down.http10
-        self._begin(length, chunked=chunked, body=write_chunk(first) if chunked else first)
+        self._begin(self.up.reply.length, first)
 
         def scanned(piece: bytes) -> bytes:
             finding = look(piece)
@@ -197,18 +192,19 @@ class _Reply:
                 self._break(_injection(finding))
             return piece
 
-        return await self._pump(scanned, chunked=chunked)
+        return await self._pump(scanned)
 
     # -- the parts
 
-    def _begin(self, length: int, *, chunked: bool, body: bytes = b"") -> None:
-        """Write the head, and what there is of the body with it."""
-        down = self.down
-        if not chunked and length < 0 and self.up.reply.length != 0:
-            down.close_after = True  # to HTTP/1.0 the end of the connection is the end of the body
-        down.close_after = close = down.close_after or down.draining
+    def _whole(self, length: int, body: bytes = b"") -> None:
+        """Send the head with its whole body."""
         self.record.status = self.head.status
-        down.write(write_reply_head(self.head, length, chunked=chunked, close=close) + body)
+        self.down.reply(self.head, length, body)
+
+    def _begin(self, length: int, body: bytes = b"") -> None:
+        """Send the head, and what there is of the body with it."""
+        self.record.status = self.head.status
+        self.down.begin(self.head, length, body)
 
     async def _collect(self, limit: int) -> bytes | None:
         """Return the whole body, or None if it is over *limit* bytes."""
@@ -226,7 +222,7 @@ class _Reply:
             self._check()
             await self.down.wake
 
-    async def _pump(self, through: Callable[[bytes], bytes] | None, *, chunked: bool) -> Verdict:
+    async def _pump(self, through: Callable[[bytes], bytes] | None) -> Verdict:
         """Pass the body on, piece by piece, never faster than the caller takes it.
 
         *through* is given each piece, and nothing at the end; what it returns goes on.
@@ -240,7 +236,7 @@ class _Reply:
             if piece and through is not None:
                 piece = self._through(through, piece)
             if piece:
-                down.write(write_chunk(piece) if chunked else piece)
+                down.send(piece)
             while down.paused:
                 await down.wake
             if reply.waiting:
@@ -254,9 +250,8 @@ class _Reply:
         if through is not None:
             piece = self._through(through, b"")
             if piece:
-                down.write(write_chunk(piece) if chunked else piece)
-        if chunked:
-            down.write(LAST_CHUNK)
+                down.send(piece)
+        down.end()
         return self.verdict
 
     def _through(self, through: Callable[[bytes], bytes], piece: bytes) -> bytes:

@@ -11,9 +11,10 @@ from typing import Final
 
 from .config.snapshot import Service
 from .http.h1 import Request
+from .http.head import ReplyHead
 from .mcp.edit import error_reply
 from .mcp.message import RESPONSE, Id, refused_id
-from .net.downstream import Downstream
+from .net.caller import Caller
 from .observe.record import Record
 from .policy.call import Call, Peer
 from .policy.verdict import Reason, Refusal
@@ -41,7 +42,7 @@ _BODILESS: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS", "TRACE"})
 
 
 def forwarded(
-    request: Request, call: Call, down: Downstream, service: Service, request_id: str
+    request: Request, call: Call, down: Caller, service: Service, request_id: str
 ) -> bytes:
     """Return the whole request for the server, head and body in one piece."""
     head = request.head
@@ -105,22 +106,15 @@ def refusal_message(refusal: Refusal, record: Record) -> bytes:
     return error_reply(asked, refusal.code, refusal.message, data)
 
 
-def refusal_reply(refusal: Refusal, record: Record, *, close: bool) -> bytes:
-    """Return the whole HTTP reply of a refusal."""
-    body = refusal_message(refusal, record)
+def refusal_reply(refusal: Refusal, record: Record) -> tuple[ReplyHead, bytes]:
+    """Return the head and the body of a refusal's reply."""
     status = refusal.status
+    start = b"HTTP/1.1 %d %b\r\n" % (status, _PHRASES.get(status, b"Refused"))
     lines = [
-        b"HTTP/1.1 %d %b\r\n" % (status, _PHRASES.get(status, b"Refused")),
         b"content-type: application/json\r\n",
         b"x-request-id: %b\r\n" % record.request_id.encode("ascii"),
-        b"content-length: %d\r\n" % len(body),
     ]
     if refusal.reason is Reason.OVERLOADED:
         lines.append(b"x-envoy-overloaded: true\r\n")
     lines += refusal.headers
-    if close:
-        lines.append(b"connection: close\r\n")
-    lines.append(b"\r\n")
-    if record.call is None or record.call.method != "HEAD":
-        lines.append(body)
-    return b"".join(lines)
+    return ReplyHead(status, start, (), lines), refusal_message(refusal, record)

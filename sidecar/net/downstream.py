@@ -8,53 +8,33 @@ limits of size and time, and tells the flow when the caller has gone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Final, TypeAlias, cast
+from typing import Final, cast
 
 from ..errors import CallerGone, DeadlinePassed, PermitWithdrawn, ProtocolError
-from ..http.h1 import CONTINUE, Bounds, Request, RequestReader
-from ..http.lines import LineTables
+from ..http.h1 import (
+    CONTINUE,
+    LAST_CHUNK,
+    Request,
+    RequestReader,
+    write_chunk,
+    write_reply_head,
+)
+from ..http.head import ReplyHead
 from ..policy.call import Call, Peer
-from .deadlines import NEVER, Deadlines
+from .caller import Door
+from .deadlines import NEVER
 from .wake import Wake
 
 _IDLE: Final = 0
 _IN_HEAD: Final = 1
 _IN_BODY: Final = 2
 
-Serve: TypeAlias = Callable[[Request, "Downstream"], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Times:
-    """Limits of time on a caller's connection, in seconds."""
-
-    head: float = 10.0
-    body: float = 30.0
-    idle: float = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Door:
-    """What all connections of one listener share."""
-
-    inbound: str
-    port: int
-    bounds: Bounds
-    times: Times
-    tables: LineTables
-    deadlines: Deadlines
-    serve: Serve
-    spawn: Callable[..., asyncio.Task[None]]
-    live: set[Downstream]
-    identify: Callable[[asyncio.BaseTransport, Downstream], Peer | None]
-
 
 class Downstream(asyncio.Protocol):
     """The caller's side of an exchange; `request` is the one to serve, if there is one."""
 
     __slots__ = (
+        "_chunked",
         "_phase",
         "_reader",
         "_transport",
@@ -94,6 +74,7 @@ class Downstream(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._reader: RequestReader
         self._phase = _IDLE
+        self._chunked = False  # the reply being written is in chunks
 
     # -- what the loop tells
 
@@ -248,10 +229,48 @@ class Downstream(asyncio.Protocol):
         self._transport.write(data)
 
     @property
-    def http10(self) -> bool:
+    def exchanges(self) -> tuple[Downstream, ...]:
+        """What is being served on it: one call after the other."""
+        return (self,)
+
+    @property
+    def _http10(self) -> bool:
         """Whether the request being served is HTTP/1.0, which knows no chunks."""
         request = self.request
         return request is not None and request.head is not None and request.head.http10
+
+    def interim(self, head: ReplyHead) -> None:
+        """Pass on an interim reply."""
+        if not self._http10:
+            self._transport.write(write_reply_head(head, -1, chunked=False, close=False))
+
+    def reply(self, head: ReplyHead, length: int, body: bytes = b"") -> None:
+        """Send a whole reply in one write; *length* -1 leaves `Content-Length` out."""
+        self.close_after = close = self.close_after or self.draining
+        self._transport.write(write_reply_head(head, length, chunked=False, close=close) + body)
+
+    def begin(self, head: ReplyHead, length: int, body: bytes = b"") -> None:
+        """Send a reply's head and the first of its body; what is of no known length is chunked."""
+        if length >= 0:
+            self.reply(head, length, body)
+        elif self._http10:
+            self.close_after = True  # the end of the connection is the end of the body
+            self.reply(head, -1, body)
+        else:
+            self._chunked = True
+            self.close_after = close = self.close_after or self.draining
+            first = write_reply_head(head, -1, chunked=True, close=close)
+            self._transport.write(first + write_chunk(body))
+
+    def send(self, piece: bytes) -> None:
+        """Send more of the body; look at `paused` before sending much more."""
+        self._transport.write(write_chunk(piece) if self._chunked else piece)
+
+    def end(self) -> None:
+        """End the body."""
+        if self._chunked:
+            self._chunked = False
+            self._transport.write(LAST_CHUNK)
 
     def drain(self) -> None:
         """Serve what is being served, and nothing after it."""

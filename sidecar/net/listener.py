@@ -18,7 +18,8 @@ from typing import Final
 
 from ..errors import IdentityError, StartError
 from ..policy.call import Peer
-from .downstream import Door, Downstream
+from .caller import Door
+from .downstream import Downstream
 from .tasks import Tasks
 from .tls import Identity, asked_name, reason_of
 

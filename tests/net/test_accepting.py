@@ -14,8 +14,9 @@ from support.callers import request
 
 from sidecar.http.h1 import Bounds, Request
 from sidecar.http.lines import LineTables
+from sidecar.net.caller import Door, Times
 from sidecar.net.deadlines import Deadlines
-from sidecar.net.downstream import Door, Downstream, Times
+from sidecar.net.downstream import Downstream
 from sidecar.net.listener import Gate, Listener, Mtls, bind, peer_of
 from sidecar.net.tasks import Tasks
 

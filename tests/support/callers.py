@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 
 from sidecar.http.h1 import Bounds
 from sidecar.http.lines import LineTables
+from sidecar.net.caller import Connection, Door, Serve, Times
 from sidecar.net.deadlines import Deadlines
-from sidecar.net.downstream import Door, Downstream, Serve, Times
+from sidecar.net.downstream import Downstream
 from sidecar.net.tasks import Tasks
 from sidecar.policy.call import Peer
 from sidecar.spiffe.id import SpiffeId
@@ -44,12 +45,12 @@ class Callers:
 
     def __post_init__(self) -> None:
         self.faults: list[BaseException] = []
-        self.live: set[Downstream] = set()
+        self.live: set[Connection] = set()
         self.tasks = Tasks(lambda _, fault: self.faults.append(fault))
         self.deadlines = Deadlines(loop(), loop().clock)
         self.deadlines.start()
 
-    def identify(self, transport: asyncio.BaseTransport, down: Downstream) -> Peer | None:
+    def identify(self, transport: asyncio.BaseTransport, down: Connection) -> Peer | None:
         down.forwarded_for = b"x-forwarded-client-cert: URI=%b\r\n" % str(self.peer).encode()
         return self.peer
 
