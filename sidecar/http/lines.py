@@ -52,6 +52,12 @@ _OF_REQUESTS: Final[dict[bytes, int]] = {
     b"mcp-method": MIRROR,
     b"mcp-name": MIRROR,
     b"mcp-protocol-version": MIRROR,
+    # What some servers believe in the place of the request line: looked at like a mirror.
+    b"x-http-method": MIRROR,
+    b"x-http-method-override": MIRROR,
+    b"x-method-override": MIRROR,
+    b"x-original-url": MIRROR,
+    b"x-rewrite-url": MIRROR,
 }
 
 _BOTH: Final[dict[bytes, int]] = {
