@@ -1,9 +1,9 @@
 """THE FLOW: the life of one request. Read this first.
 
 understand the request -> decide -> draw on its limits -> lease a connection ->
-send -> relay the reply -> record. Refusals are values and travel to the one place that writes
-them; faults are exceptions and meet the one `_rescue`. Nothing else here or
-below turns an exception into leave to pass.
+send -> relay the reply -> record. Refusals are values and travel to the one
+place that writes them; faults are exceptions and meet the one `_rescue`.
+Nothing else here or below turns an exception into leave to pass.
 """
 
 from __future__ import annotations

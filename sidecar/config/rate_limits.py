@@ -21,7 +21,7 @@ from .documents import RateLimitSpec
 from .metadata import SELECTOR_FIELD, TARGETS
 from .nodes import MapNode, Node, ScalarNode
 from .problem import Notes
-from .schema import Field, Form, ListOf, Struct, Unread, Unused, wrong_form
+from .schema import Field, Form, ListOf, Struct, Unread, wrong_form
 from .values import Whole, Word
 
 MOST_LIMITS: Final = 64
@@ -138,16 +138,6 @@ def _limit(
     return LimitSpec(rate, burst, match.source, match.operation, per, at)
 
 
-# Words that name what a rule cannot ask yet either, and why.
-_REFUSED: Final = tuple(
-    (word.value, field.doc)
-    for word, field in (
-        (Per.REQUEST_PRINCIPAL, SOURCE.known["requestPrincipals"]),
-        (Per.REMOTE_IP, SOURCE.known["remoteIpBlocks"]),
-    )
-    if isinstance(field, Unused)
-)
-
 LIMIT: Final = Struct(
     "Limit",
     _limit,
@@ -161,7 +151,7 @@ LIMIT: Final = Struct(
         ),
         Field(
             "per",
-            ListOf(Word(Per, refused=_REFUSED), least=1, most=len(Per)),
+            ListOf(Word(Per), least=1, most=len(Per)),
             "What calls are told apart by: each combination has a bucket of its own, and what a "
             "call does not have is a value too.",
             default="one bucket for all",

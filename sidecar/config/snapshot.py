@@ -15,7 +15,7 @@ from ..errors import Where
 from ..mcp.edit import CONCERNS
 from ..policy.authz import Mesh, RuleSet
 from ..policy.decide import Policy, Scans
-from ..policy.limit import LimitPolicy, RateLimits
+from ..policy.limit import RateLimits
 from ..policy.origin import ANY, Origins, origins
 from ..policy.path import Normalisation
 from ..policy.scan.fold import Fold
@@ -131,18 +131,21 @@ class _Compiler:
             for d in documents
             if isinstance(d, Inspection | WasmPlugin) and self._is_ours(d, d.inspection.selector)
         ]
-        self._rate_limits = self._compiled_limits(
+        limiting = [
             d.policy
             for d in documents
             if isinstance(d, RateLimit) and self._is_ours(d, d.spec.selector)
-        )
+        ]
+        mesh = Mesh(self._spec.trust_domain, self._spec.trust_domain_aliases)
+        self._rate_limits = RateLimits(limiting, mesh) if limiting else None
         self._tokens = token_rules(
             d.tokens
             for d in documents
             if isinstance(d, RequestAuthentication) and self._is_ours(d, d.spec.selector)
         )
         if self._tokens is None:
-            note_unverified([document.policy for document in self._policies], self._notes)
+            asking = [document.policy for document in self._policies]
+            note_unverified([*asking, *(one.as_rules for one in limiting)], self._notes)
         for peer in self._peers:
             if self._is_ours(peer, peer.spec.selector):
                 self._check_level(peer)
@@ -206,11 +209,6 @@ class _Compiler:
                 why=f"a PeerAuthentication of `{root}` is for the whole mesh, as in Istio",
                 help="remove the selector, or write it in the workload's own namespace",
             )
-
-    def _compiled_limits(self, policies: Iterable[LimitPolicy]) -> RateLimits | None:
-        mesh = Mesh(self._spec.trust_domain, self._spec.trust_domain_aliases)
-        found = tuple(policies)
-        return RateLimits(found, mesh) if found else None
 
     # -- one inbound
 

@@ -15,7 +15,7 @@ from enum import StrEnum
 from hashlib import blake2b
 from math import ceil, inf
 from operator import attrgetter
-from typing import Final
+from typing import Final, TypeAlias
 
 from ..errors import Where
 from .attributes import Mesh
@@ -27,6 +27,9 @@ from .plan import Standings
 from .rule import compile_rule
 from .spec import Action, OperationSpec, PolicySpec, RuleSpec, SourceSpec
 from .verdict import Permit, Reason, Refusal, RuleRef, Verdict
+
+# What a call is told apart by: empty where it has none, None where that cannot be told.
+Part: TypeAlias = Callable[[Facts], str | None]
 
 MOST_BUCKETS: Final = 10_000
 ANY_SOURCE: Final = SourceSpec()
@@ -87,8 +90,11 @@ class LimitPolicy:
     limits: tuple[LimitSpec, ...]
     at: Where | None = None
 
-
-Part = Callable[[Facts], "str | None"]
+    @property
+    def as_rules(self) -> PolicySpec:
+        """Return the same as rules of a DENY: what cannot be determined matches."""
+        rules = tuple(one.rule for one in self.limits)
+        return PolicySpec(self.name, self.namespace, Action.DENY, rules, self.at)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,12 +122,10 @@ class RateLimits:
         counted = []
         self.uses_mcp = any(not _OF_MCP.isdisjoint(o.per) for p in policies for o in p.limits)
         for policy in policies:
-            specs = tuple(one.rule for one in policy.limits)
-            # As a DENY: what cannot be determined matches.
-            as_rules = PolicySpec(policy.name, policy.namespace, Action.DENY, specs, policy.at)
+            as_rules = policy.as_rules
             self.uses_mcp = self.uses_mcp or asks_mcp(as_rules)
             for index, spec in enumerate(policy.limits):
-                rule = compile_rule(spec.rule, as_rules, index, mesh)
+                rule = compile_rule(as_rules.rules[index], as_rules, index, mesh)
                 rules.append(rule)
                 counted.append(_counted(spec, rule.ref))
         self._counted = tuple(counted)

@@ -290,6 +290,11 @@ def test_where_a_limit_asks_about_mcp_bodies_must_be_messages(limit: str, needed
     assert service.policy.needs_messages is needed
 
 
+def test_a_limit_that_asks_for_tokens_where_none_are_verified_draws_a_warning() -> None:
+    limit = '{limits: [{match: {requestPrincipals: ["*"]}, rate: "1/m"}]}'
+    assert codes(compiled(policy(), rate_limit(limit)).warnings) == ["SC0903"]
+
+
 def test_a_limit_knows_its_line() -> None:
     snapshot = compiled(
         policy(),
