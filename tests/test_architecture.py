@@ -37,15 +37,21 @@ MAY_IMPORT = {
     "config": "policy spiffe mcp upstream observe",
     "ca": "spiffe",
     "net": "http mcp spiffe policy upstream observe",
+    "remote": "net config ca policy mcp observe spiffe",
     "exchange": "net config policy mcp http observe",
     "admin": "exchange net config ca observe upstream policy http mcp spiffe",
-    "app": "admin exchange net config ca observe upstream policy http mcp spiffe",
-    "demo": "app admin exchange net config ca observe upstream policy http mcp spiffe",
-    "cli": "demo app admin exchange net config ca observe upstream policy http mcp spiffe",
+    "app": "remote admin exchange net config ca observe upstream policy http mcp spiffe",
+    "checks": "app remote admin exchange net config ca observe upstream policy http mcp spiffe",
+    "demo": "app remote admin exchange net config ca observe upstream policy http mcp spiffe",
+    "cli": "checks demo app remote admin exchange net config ca observe upstream policy http mcp spiffe",
 }
 PURE = {"errors", "spiffe", "http", "mcp", "policy", "upstream", "config", "observe", "ca"}
 # The modules of pure layers that touch the disk, and say so.
-DOES_IO = {"config/files.py", "ca/store.py", "ca/files.py", "ca/identity.py"}
+DOES_IO = {
+    "config/files.py",
+    *(f"ca/{name}.py" for name in ("desk", "files", "identity", "ledger", "revocations", "store")),
+    *(f"ca/{name}.py" for name in ("tokens", "turnover")),
+}
 IMPURE_MODULES = {
     *("asyncio", "socket", "ssl", "selectors", "select", "signal", "http.client", "urllib.request"),
     *("time", "os", "sys", "io", "random", "secrets", "logging", "tempfile", "shutil", "fcntl"),

@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     import uvloop
 
     sources = Sources()
-    make = _from_file(args, sources) if args.config else _from_flags(args, sources)
+    make = from_file(args.config, sources) if args.config else _from_flags(args, sources)
     try:
         uvloop.run(App(make, sources.render, os.environ).run())
     except ConfigError as error:
@@ -107,8 +107,9 @@ class Sources:
         return render(problems, self._loaded.sources, color=color)
 
 
-def _from_file(args: argparse.Namespace, sources: Sources) -> Callable[[], Plan]:
-    path = Path(args.config)
+def from_file(config: str, sources: Sources) -> Callable[[], Plan]:
+    """Return what loads the bootstrap *config*; it raises ConfigError or StartError."""
+    path = Path(config)
 
     def make() -> Plan:
         loaded = sources.take(load([str(path)]))

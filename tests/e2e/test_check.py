@@ -1,0 +1,88 @@
+"""`sidecar check` before a start, beside a running sidecar, and after something broke."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..support.daemon import PATIENCE
+from ..support.e2e import Mesh
+from ..support.wire import Recorder
+
+
+def check(folder: Path, *more: str) -> tuple[int, dict[str, bool | None], str]:
+    """Return the exit code, what was found of each thing, and all that was printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "sidecar", "check", "-o", "json", *more],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert not done.stderr, done.stderr
+    outcomes: list[dict[str, Any]] = json.loads(done.stdout)
+    assert all(one["remedy"] for one in outcomes if one["ok"] is False)
+    found: dict[str, bool | None] = {}
+    for one in outcomes:
+        found[one["name"]] = found.get(one["name"], True) and one["ok"]
+    return done.returncode, found, done.stdout
+
+
+def test_all_is_well_beside_a_running_sidecar_and_its_ports_are_not_free(tmp_path: Path) -> None:
+    mesh = Mesh(tmp_path)
+    with Recorder() as server, mesh.run({"mcp": {"to": server.url}}):
+        code, found, printed = check(tmp_path)
+        assert code == 0, printed
+        wanted = ("identity", "expiry", "port", "server", "last metre", "ready", "certificate")
+        assert all(found[name] for name in wanted), printed
+        code, found, _ = check(tmp_path, "--pre")
+        assert (code, found["port"], found["server"]) == (1, False, True)
+    code, found, _ = check(tmp_path)
+    assert code == 1
+    assert (found["port"], found["server"], found["ready"]) == (False, False, False)
+
+
+def test_a_certificate_on_disk_that_is_not_the_one_shown_is_a_cross(tmp_path: Path) -> None:
+    mesh = Mesh(tmp_path)
+    with Recorder() as server, mesh.run({"mcp": {"to": server.url}}) as daemon:
+        # Stopped, it cannot load what changes.
+        other = mesh.mint.leaf("mcp-prod/files", folder=tmp_path / "other")
+        for name in ("svid.pem", "svid_key.pem"):
+            (tmp_path / "own" / name).write_bytes((other.cert.parent / name).read_bytes())
+        code, found, printed = check(tmp_path, "--wait", "10s")
+        assert code == 0, printed  # it has loaded the new one within the wait
+        assert found["certificate"]
+        assert daemon.process.is_alive()
+
+
+def test_a_bad_configuration_is_the_one_cross_and_78(tmp_path: Path) -> None:
+    (tmp_path / "sidecar.yaml").write_text("kind: Sidecar\n")
+    code, found, printed = check(tmp_path)
+    assert (code, found) == (78, {"configuration": False})
+    assert "sidecar validate" in printed
+    assert check(tmp_path, "-c", "none.yaml")[0] == 78
+
+
+def test_the_table_fits_and_quiet_shows_crosses_only(tmp_path: Path) -> None:
+    mesh = Mesh(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        mesh.bootstrap(
+            {"mcp": {"listen": "127.0.0.1:1", "to": f"http://127.0.0.1:{server.getsockname()[1]}"}},
+            None,
+        )
+        argv = [sys.executable, "-m", "sidecar", "check"]
+        done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
+        quiet = subprocess.run(
+            [*argv, "--quiet"], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE
+        )
+    lines = done.stdout.splitlines()
+    assert done.returncode == quiet.returncode == 1
+    assert lines[0].startswith("✓ configuration")
+    assert any(line.startswith("✗ port") for line in lines)
+    assert any("= help: start the sidecar" in line for line in lines)
+    assert "✓" not in quiet.stdout
+    assert "✗ port" in quiet.stdout
