@@ -1,5 +1,6 @@
 """Which endpoint takes the next call: least request, round robin or random, by weight.
 
+A call with a key goes where that key belongs, whoever else is less loaded.
 Ejected endpoints are passed over unless so many are out that panic is the
 lesser evil. It is told the time and handed its randomness; it leases nothing
 and changes an endpoint only in its round-robin credit.
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from .affinity import nearest
 from .endpoint import Endpoint
 
 # Up to here it costs no more to look at all than to draw two.
@@ -72,12 +74,16 @@ class Balancer:
         self._warmup = warmup
 
     def pick(
-        self, endpoints: Sequence[Endpoint], now: float, avoid: Collection[Endpoint] = ()
+        self,
+        endpoints: Sequence[Endpoint],
+        now: float,
+        avoid: Collection[Endpoint] = (),
+        key: bytes | None = None,
     ) -> Endpoint | None:
         """Return the endpoint for the next call, or None where no endpoint may take it.
 
         *avoid* names those that failed this call already: they are used only
-        where nobody else is left.
+        where nobody else is left. Calls of one *key* go to one endpoint.
         """
         if len(endpoints) == 1 and not endpoints[0].ejected:
             return endpoints[0]
@@ -86,6 +92,8 @@ class Balancer:
             candidates = [one for one in candidates if one not in avoid] or candidates
         if not candidates:
             return None
+        if key is not None:
+            return nearest(key, [(one, one.address, one.weight) for one in candidates])
         match self._algorithm:
             case Algorithm.LEAST_REQUEST:
                 return self._least_request(candidates, now)
@@ -93,6 +101,10 @@ class Balancer:
                 return self._next_in_turn(candidates, now)
             case Algorithm.RANDOM:
                 return self._draw(candidates, now)
+
+    def admits(self, endpoints: Sequence[Endpoint], endpoint: Endpoint) -> bool:
+        """Whether *endpoint*, of *endpoints*, may be used for a call that belongs there."""
+        return not endpoint.ejected or endpoint in self._in_balancing(endpoints)
 
     def _in_balancing(self, endpoints: Sequence[Endpoint]) -> Sequence[Endpoint]:
         healthy = [one for one in endpoints if not one.ejected]

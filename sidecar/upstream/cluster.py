@@ -3,17 +3,50 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
-from .balance import Algorithm
+from .affinity import HashOn
+from .balance import Algorithm, Warmup
 from .endpoint import OutlierSpec, PoolSpec
+from .retry import RetryBudget
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointSpec:
-    """One address of a cluster, as written: `host:port` or `unix:/path`."""
+    """One address of a cluster, as written: `host:port` or `unix:/path`.
+
+    With `resolve`, the host is a name, and stands for all the addresses it is found to have.
+    """
 
     address: str
     weight: int = 1
+    resolve: bool = False
+
+
+class TlsMode(StrEnum):
+    """How a connection to a server is encrypted (Istio's `tls.mode`, less DISABLE)."""
+
+    SIMPLE = "SIMPLE"
+    MUTUAL = "MUTUAL"
+    ISTIO_MUTUAL = "ISTIO_MUTUAL"
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSpec:
+    """What to ask of a server's certificate, and which one of ours to show.
+
+    SIMPLE shows none, MUTUAL the one in the files `certificate` and `key`, ISTIO_MUTUAL our
+    SVID. `ca` is the file of roots (empty: the system's; with ISTIO_MUTUAL the mesh's).
+    The server must have one of `names`, which are SPIFFE IDs or DNS names; where none is
+    given, `sni`, or the host.
+    """
+
+    mode: TlsMode
+    sni: str = ""
+    names: tuple[str, ...] = ()
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +54,7 @@ class ClusterSpec:
     """A named set of endpoints with the limits of its pool and of ejection.
 
     `outlier` None: nothing is ever ejected. Where fewer than `min_health_percent` of the
-    endpoints are in, ejection is ignored.
+    endpoints are in, ejection is ignored. `tls` None: calls go in plaintext.
     """
 
     name: str
@@ -30,3 +63,12 @@ class ClusterSpec:
     outlier: OutlierSpec | None = None
     balance: Algorithm = Algorithm.LEAST_REQUEST
     min_health_percent: int = 0
+    hash_on: HashOn | None = None
+    warmup: Warmup | None = None
+    budget: RetryBudget = field(default_factory=RetryBudget)
+    tls: TlsSpec | None = None
+
+    @property
+    def is_spread(self) -> bool:
+        """Whether calls may go to more than one address."""
+        return len(self.endpoints) > 1 or any(one.resolve for one in self.endpoints)

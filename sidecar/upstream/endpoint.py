@@ -20,6 +20,19 @@ _MAX_EJECTION_TIME: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True)
+class Keepalive:
+    """Probes on idle connections (Istio's `tcpKeepalive`); 0 leaves the system's setting.
+
+    After `time` seconds of silence a probe every `interval` seconds, and after `probes` of
+    them without an answer the connection is lost.
+    """
+
+    probes: int = 0
+    time: float = 0.0
+    interval: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class PoolSpec:
     """Limits of the connections to one cluster (Istio's `connectionPool`), with our defaults.
 
@@ -30,15 +43,16 @@ class PoolSpec:
     max_connections: int = 1024
     max_pending: int = 1024
     max_requests: int = 1024
-    max_retries: int = 3
     max_requests_per_connection: int = 0
     connect_timeout: float = 10.0
     idle_timeout: float = 60.0
     max_connection_duration: float = inf
+    keepalive: Keepalive | None = None
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            _at_least(name, value, 0)
+            if name != "keepalive":
+                _at_least(name, value, 0)
         _at_least("max_connections", self.max_connections, 1)
         _positive("connect_timeout", self.connect_timeout)
         _positive("idle_timeout", self.idle_timeout)

@@ -185,3 +185,35 @@ def test_whoever_is_picked_may_be_picked(
     else:
         assert picked in healthy
         assert picked not in shunned or all(endpoint in shunned for endpoint in healthy)
+
+
+def test_calls_of_one_key_go_to_one_endpoint_however_loaded_it_is() -> None:
+    hosts = [Endpoint(f"10.0.0.{number}:80") for number in range(4)]
+    balancer = Balancer("LEAST_REQUEST", lambda: 0.0)
+    first = balancer.pick(hosts, 0.0, key=b"ann")
+    assert first is not None
+    first.in_flight = 1000
+    assert all(balancer.pick(hosts, 0.0, key=b"ann") is first for _ in range(5))
+    keys = {balancer.pick(hosts, 0.0, key=b"%d" % number) for number in range(100)}
+    assert keys == set(hosts)
+
+
+def test_a_key_moves_when_its_endpoint_may_not_be_used_and_comes_back_with_it() -> None:
+    hosts = [Endpoint(f"10.0.0.{number}:80") for number in range(4)]
+    balancer = Balancer("RANDOM", lambda: 0.0)
+    first = balancer.pick(hosts, 0.0, key=b"ann")
+    assert first is not None
+    second = balancer.pick(hosts, 0.0, avoid=[first], key=b"ann")
+    first.ejected = True
+    assert balancer.pick(hosts, 0.0, key=b"ann") is second is not first
+    first.ejected = False
+    assert balancer.pick(hosts, 0.0, key=b"ann") is first
+
+
+@pytest.mark.parametrize(("percent", "admitted"), [(0, False), (50, False), (100, True)])
+def test_who_is_ejected_is_admitted_in_a_panic_only(percent: int, admitted: bool) -> None:
+    hosts = [Endpoint(f"10.0.0.{number}:80") for number in range(2)]
+    balancer = Balancer("RANDOM", lambda: 0.0, min_health_percent=percent)
+    hosts[0].ejected = True
+    assert balancer.admits(hosts, hosts[0]) is admitted
+    assert balancer.admits(hosts, hosts[1])

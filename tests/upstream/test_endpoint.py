@@ -85,7 +85,6 @@ def test_pool_limits_are_ours_where_none_is_written() -> None:
         {"max_connections": 0},
         {"max_pending": -1},
         {"max_requests": -1},
-        {"max_retries": -1},
         {"max_requests_per_connection": -1},
         {"connect_timeout": 0.0},
         {"idle_timeout": 0.0},
