@@ -25,6 +25,7 @@ from sidecar.config.schema import Field
 from sidecar.errors import Where
 from sidecar.net.cluster import Cluster
 from sidecar.net.clusters import Clusters
+from sidecar.observe.journal import Journal
 from sidecar.observe.metrics import Metrics, limiter_metrics
 from sidecar.observe.record import Record
 from sidecar.policy.call import Call, Peer
@@ -177,6 +178,7 @@ def access_log() -> str:
     record.status, record.upstream = 200, "127.0.0.1:9001"
     plain = record.line("2026-11-20T12:00:00.123Z", 0.000412)
     record.broken, record.finding = "the caller left", Finding("ignore-previous")
+    record.why = "no rule allows it"
     call.own_id = b"mine"
     call.audited, call.shadowed = (RuleRef("mcp-prod/watched", 0),), Decision(False)
     names = record.line("", 0.0)
@@ -238,7 +240,8 @@ def cluster() -> Cluster:
 
 
 def admin() -> str:
-    found = pages(Metrics("0", 1), no_clusters(), lambda: "", list)
+    journal = Journal(Metrics("0", 1), lambda: 0.0, writes=True)
+    found = pages(journal, no_clusters(), lambda: "", list)
     rows = ((f"`{name}`", text) for name, text in joined(found, words.PAGES))
     return page("Admin listener", *words.ADMIN, table("Path", "Answers", rows=rows))
 

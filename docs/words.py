@@ -20,6 +20,7 @@ EXIT_CODES = {
     "from `authz check`: a line was no request",
     2: "the command line is wrong",
     3: "from `authz check`: something that was asked is not allowed",
+    69: "from `why`: no running sidecar can be asked",
     77: "a file may not be read or written, or others may read or change it who must not",
     78: "the configuration is wrong",
     130: "Ctrl-C",
@@ -175,6 +176,8 @@ ACCESS = {
     "audit": "only where AUDIT rules match: the first 16 of them",
     "shadow": "only with dry-run policies: `allow` or `deny`, were they in force",
     "shadow_rule": "only with dry-run policies: the rule that would decide",
+    "why": "only where no rule allowed it: the nearest rule and what it lacked; left out where "
+    "too many are denied at once to work it out",
     "finding": "only where a pattern was found that refuses nothing (`FLAG`, `SHADOW`): its id",
 }
 
@@ -319,4 +322,6 @@ PAGES = {
     "/metrics": "[Prometheus' metrics](metrics-and-stats.md)",
     "/stats": "[counters under Envoy's names](metrics-and-stats.md#counters-of-stats)",
     "/clusters": "one line an endpoint: its cluster, address and state",
+    "/why": "`?id=REQUEST_ID`: that request's access line, while it is remembered; else 404 with "
+    "how many are (`sidecar why` asks it)",
 }

@@ -98,7 +98,12 @@ class App:
         self._deadlines = Deadlines(loop, time.monotonic)
         kept = (limits.remembered_line_bytes, limits.remembered_peers)
         self._tables = LineTables(*kept)
-        journal = Journal(self._metrics, time.time, writes=plan.access != "none")
+        journal = Journal(
+            self._metrics,
+            time.time,
+            writes=plan.access != "none",
+            remembers=limits.remembered_request_bytes,
+        )
         clusters = Clusters(
             Means(
                 tasks=self._tasks,
@@ -134,7 +139,7 @@ class App:
             shook=self._shook,
         )
         self._gate.limit(limits.connections, limits.handshakes, limits.handshake_timeout)
-        self._admin = AdminServer(pages(self._metrics, clusters, health.unready, health.stats))
+        self._admin = AdminServer(pages(journal, clusters, health.unready, health.stats))
 
     async def _start(self, plan: Plan) -> None:
         if self._rotation is not None:

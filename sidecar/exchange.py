@@ -26,6 +26,7 @@ from .http.h1 import Request
 from .net.caller import Caller
 from .net.cluster import Lease
 from .net.clusters import Clusters
+from .observe.explainer import Explainer
 from .observe.journal import Journal
 from .observe.record import Record
 from .policy.call import Call, Peer
@@ -53,6 +54,7 @@ class World:
     next_id: Callable[[], str]
     report: Callable[[str, BaseException], None]  # a bug, told to whoever runs this
     limiter: Limiter = field(default_factory=Limiter)
+    explainer: Explainer = field(default_factory=Explainer)
 
     def adopt(self, snapshot: Snapshot) -> None:
         """Serve by *snapshot* from now on; endpoints and limits that stay keep their state."""
@@ -86,6 +88,8 @@ async def serve(request: Request, down: Caller, world: World) -> None:
             )
         if type(verdict) is Refusal:
             _refuse(verdict, down, record)
+            if verdict.by_default:
+                record.why = world.explainer.why(call, service.policy.rules, world.now)
     except CallerGone:
         record.broken = record.broken or "the caller left before its reply was whole"
         raise

@@ -14,6 +14,7 @@ _LIMITS_AT_START: Final = (
     "tools_in_metrics",
     "remembered_line_bytes",
     "remembered_peers",
+    "remembered_request_bytes",
 )
 
 

@@ -3,36 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from urllib.parse import parse_qs
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from ..net.cluster import Cluster
 from ..net.clusters import Clusters
+from ..observe.journal import Journal
 from ..observe.metrics import Metrics, Stat
-from .server import Page
+from .server import Make, Page
 
 
 def pages(
-    metrics: Metrics, clusters: Clusters, unready: Callable[[], str], more: Callable[[], list[Stat]]
-) -> Mapping[str, Callable[[], Page]]:
+    journal: Journal, clusters: Clusters, unready: Callable[[], str], more: Callable[[], list[Stat]]
+) -> Mapping[str, Make]:
     """Return what each path answers; *unready* says why not, or nothing when ready."""
+    metrics = journal.metrics
 
-    def readyz() -> Page:
+    def readyz(_: str) -> Page:
         why = unready()
         return Page(f"{why}\n".encode(), status=503) if why else Page(b"ready\n")
 
-    def stats() -> Page:
+    def stats(_: str) -> Page:
         lines = [f"{name}: {value:.15g}" for name, value in _stats(metrics, clusters, more())]
         return Page(("\n".join(sorted(lines)) + "\n").encode())
 
     return {
-        "/healthz": lambda: Page(b"alive\n"),
+        "/healthz": lambda _: Page(b"alive\n"),
         "/readyz": readyz,
         "/ready": readyz,
-        "/metrics": lambda: Page(metrics.text(), "text/plain; version=0.0.4; charset=utf-8"),
+        "/metrics": lambda _: Page(metrics.text(), "text/plain; version=0.0.4; charset=utf-8"),
         "/stats": stats,
-        "/clusters": lambda: Page("".join(_cluster_lines(clusters)).encode()),
+        "/clusters": lambda _: Page("".join(_cluster_lines(clusters)).encode()),
+        "/why": lambda query: _why(journal, query),
     }
+
+
+def _why(journal: Journal, query: str) -> Page:
+    """Answer `?id=REQUEST_ID` with the request's access line."""
+    (request_id,) = parse_qs(query, max_num_fields=8).get("id", [""])[-1:]
+    line = journal.find(request_id) if request_id else None
+    if line is not None:
+        return Page(line + b"\n", "application/json")
+    known = b'{"error": "no such request", "remembered": %d}\n' % journal.remembered
+    return Page(known, "application/json", 404)
 
 
 def _stats(metrics: Metrics, clusters: Clusters, more: Iterable[Stat]) -> Iterator[Stat]:

@@ -15,7 +15,7 @@ import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import h11
 
@@ -35,10 +35,14 @@ class Page:
     status: int = 200
 
 
+# What makes a page, given the query that stands behind its path.
+Make: TypeAlias = Callable[[str], Page]
+
+
 class AdminServer:
     """Serves *pages* by path, on a Unix socket or on TCP."""
 
-    def __init__(self, pages: Mapping[str, Callable[[], Page]]) -> None:
+    def __init__(self, pages: Mapping[str, Make]) -> None:
         self._pages = pages
         self._server: asyncio.Server | None = None
         self._hosts: frozenset[bytes] | None = None  # None on a Unix socket: any name
@@ -135,11 +139,15 @@ class AdminServer:
         headers = dict(request.headers)
         if self._hosts is not None and headers.get(b"host", b"").lower() not in self._hosts:
             return Page(b"ask by the address that is listened on\n", status=403)
-        make = self._pages.get(bytes(request.target).partition(b"?")[0].decode("ascii"))
+        path, _, query = bytes(request.target).decode("ascii").partition("?")
+        make = self._pages.get(path)
         if make is None:
             known = "\n".join(sorted(self._pages))
             return Page(f"no such page; there are:\n{known}\n".encode(), status=404)
-        return make()
+        try:
+            return make(query)
+        except ValueError as error:  # the query is none that its page can read
+            return Page(f"{error}\n".encode(), status=400)
 
 
 def _make_room(path: Path) -> None:

@@ -25,6 +25,7 @@ COMMANDS: Final[dict[str, str]] = {
     "authz": "say whether a caller may make a request, and which rule says so",
     "check": "say whether all is well with a sidecar, and what to do where it is not",
     "why": "say what a running sidecar did with a request, and which rule made it so",
+    "why": "say what a running sidecar did with a request, and which rule made it so",
     "validate": "report every problem of configuration files at once",
     "export": "print files for other tools, such as a systemd unit",
     "explain": "explain a problem's code, or a kind of document and its fields",

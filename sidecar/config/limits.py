@@ -85,6 +85,9 @@ class Limits:
     rate_limit_buckets: int = _count(
         10_000, "Buckets of RateLimits; when all are in use, new ones of a limit are one."
     )
+    remembered_request_bytes: int = _bytes(
+        4_194_304, "Access lines of the last requests, for `sidecar why`."
+    )
     tools_in_metrics: int = _count(200, "Tools that metrics tell apart; the others are `_other`.")
 
 

@@ -12,19 +12,33 @@ from typing import Final
 
 import orjson
 
+from ..policy.verdict import Refusal
 from .metrics import Metrics
+from .recent import Recent
 from .record import Record
 
 _MAX_WAITING: Final = 10_000
+_REMEMBERED: Final = 4 * 1024 * 1024  # bytes
 
 
 class Journal:
-    """Takes records; `take` gives the lines that wait."""
+    """Takes records; `take` gives the lines that wait, and `find` one of the last."""
 
-    __slots__ = ("_lines", "_moment", "_now_ms", "_second", "_stamp", "_wall", "metrics", "writes")
+    __slots__ = (
+        *("_lines", "_moment", "_now_ms", "_recent", "_second", "_stamp", "_wall"),
+        *("metrics", "writes"),
+    )
 
-    def __init__(self, metrics: Metrics, wall: Callable[[], float], *, writes: bool) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        wall: Callable[[], float],
+        *,
+        writes: bool,
+        remembers: int = _REMEMBERED,
+    ) -> None:
         self.metrics = metrics
+        self._recent = Recent(remembers)
         self.writes = writes  # whether access lines are wanted
         self._wall = wall
         self._lines: list[bytes] = []
@@ -33,17 +47,20 @@ class Journal:
         self._stamp = ""
 
     def write(self, record: Record, ended: float) -> None:
-        """Count *record*, and keep its line for the log."""
+        """Count *record*, and keep its line for the log; without one, that of a refusal."""
         overhead = record.overhead(ended)
         self.metrics.count(record, ended, overhead)
         if not self.writes:
+            if type(record.verdict) is Refusal:
+                self._recent.keep(self._line(record, overhead))
             return
         if len(self._lines) >= _MAX_WAITING:
             self.metrics.lost_lines += 1
             return
-        self._lines.append(
-            orjson.dumps(record.line(self._now(), overhead), option=orjson.OPT_APPEND_NEWLINE)
-        )
+        self._lines.append(self._line(record, overhead))
+
+    def _line(self, record: Record, overhead: float) -> bytes:
+        return orjson.dumps(record.line(self._now(), overhead), option=orjson.OPT_APPEND_NEWLINE)
 
     def event(self, fields: dict[str, object]) -> None:
         """Keep a line that is no exchange's, such as a failed handshake."""
@@ -57,7 +74,20 @@ class Journal:
     def take(self) -> bytes:
         """Return the lines that wait, and forget them."""
         lines, self._lines = self._lines, []
-        return b"".join(lines)
+        batch = b"".join(lines)
+        self._recent.keep(batch)
+        return batch
+
+    def find(self, request_id: str) -> bytes | None:
+        """Return the line of a request by its id, while it is remembered."""
+        waiting = Recent(sum(map(len, self._lines)))
+        waiting.keep(b"".join(self._lines))
+        return waiting.find(request_id) or self._recent.find(request_id)
+
+    @property
+    def remembered(self) -> int:
+        """How many lines `find` knows."""
+        return self._recent.count + len(self._lines)
 
     def _now(self) -> str:
         """Return the wall-clock time as RFC 3339 in UTC with milliseconds."""

@@ -34,6 +34,7 @@ class Record:
     sent: float = 0.0
     answered: float = 0.0
     broken: str = ""
+    why: str = ""  # why no rule allowed it
 
     @property
     def outcome(self) -> str:
@@ -86,6 +87,8 @@ class Record:
         detail = verdict.detail if type(verdict) is Refusal else self.broken
         if detail or self.broken:
             line["detail"] = (detail or self.broken)[:_LONGEST]
+        if self.why:
+            line["why"] = self.why[:_LONGEST]
         if self.finding is not None:
             line["finding"] = self.finding.pattern[:_LONGEST]
         return line

@@ -161,5 +161,10 @@ class Refusal:
         if not self.code:
             object.__setattr__(self, "code", code)
 
+    @property
+    def by_default(self) -> bool:
+        """Whether this is because no rule allowed the call, and none denied it."""
+        return self.reason is Reason.DENIED and self.rule is None and not self.detail
+
 
 Verdict: TypeAlias = Permit | Refusal

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
+
 from support.clusters import EJECT, OK, Net
 from support.memory import in_memory
 from support.records import call_of, counted
 
 from sidecar.admin.pages import cluster_gauges, cluster_stats, pages
+from sidecar.observe.journal import Journal
 from sidecar.observe.metrics import Metrics
 from sidecar.upstream.outlier import Outcome
+
+
+def journal(metrics: Metrics) -> Journal:
+    return Journal(metrics, lambda: 0.0, writes=True)
 
 
 def told(page_body: bytes) -> dict[str, float]:
@@ -19,12 +26,12 @@ def told(page_body: bytes) -> dict[str, float]:
 @in_memory
 async def test_alive_is_not_ready() -> None:
     why = ["no identity yet"]
-    site = pages(Metrics("1", 1), Net().clusters, lambda: why[0], list)
-    assert site["/healthz"]().status == 200
+    site = pages(journal(Metrics("1", 1)), Net().clusters, lambda: why[0], list)
+    assert site["/healthz"]("").status == 200
     for path in ("/readyz", "/ready"):
-        assert (site[path]().status, site[path]().body) == (503, b"no identity yet\n")
+        assert (site[path]("").status, site[path]("").body) == (503, b"no identity yet\n")
     why[0] = ""
-    assert (site["/readyz"]().status, site["/readyz"]().body) == (200, b"ready\n")
+    assert (site["/readyz"]("").status, site["/readyz"]("").body) == (200, b"ready\n")
 
 
 @in_memory
@@ -32,8 +39,10 @@ async def test_stats_are_sorted_and_whole_numbers_stay_whole() -> None:
     net = Net()
     metrics = counted(call_of("a"))
     expiry = 1_767_225_599.0
-    site = pages(metrics, net.clusters, str, lambda: [("server.certificate_expiry", expiry)])
-    body = site["/stats"]().body
+    site = pages(
+        journal(metrics), net.clusters, str, lambda: [("server.certificate_expiry", expiry)]
+    )
+    body = site["/stats"]("").body
     assert body.splitlines() == sorted(body.splitlines())
     stats = told(body)
     assert stats["server.certificate_expiry"] == expiry
@@ -70,9 +79,9 @@ async def test_a_cluster_tells_what_is_under_way_and_what_was() -> None:
         "outlier_detection.ejections_enforced_consecutive_5xx": 1,
     }
     assert {name: stats[name] for name in wanted} == wanted
-    site = pages(Metrics("1", 1), net.clusters, str, list)
-    assert told(site["/stats"]().body)["cluster.files.upstream_rq_active"] == 3
-    lines = site["/clusters"]().body.decode().splitlines()
+    site = pages(journal(Metrics("1", 1)), net.clusters, str, list)
+    assert told(site["/stats"]("").body)["cluster.files.upstream_rq_active"] == 3
+    lines = site["/clusters"]("").body.decode().splitlines()
     assert lines == [
         "files::a:80 ejected 1x, 2 in flight, 2 calls",
         "files::b:80 in, 1 in flight, 1 calls",
@@ -85,9 +94,23 @@ async def test_a_scrape_tells_of_the_clusters_too() -> None:
     await net.lent()
     net.asked()
     metrics = Metrics("1", 1, lambda: cluster_gauges(net.clusters))
-    page = pages(metrics, net.clusters, str, list)["/metrics"]()
+    page = pages(journal(metrics), net.clusters, str, list)["/metrics"]("")
     assert page.content_type.startswith("text/plain; version=0.0.4")
     lines = page.body.decode().splitlines()
     assert 'sidecar_upstream_ejected{cluster="files",endpoint="a:80"} 0.0' in lines
     assert 'sidecar_upstream_connections{cluster="files"} 1.0' in lines
     assert 'sidecar_upstream_pending{cluster="files"} 1.0' in lines
+
+
+@in_memory
+async def test_a_request_is_told_by_its_id_while_it_is_remembered() -> None:
+    kept = journal(Metrics("1", 1))
+    why = pages(kept, Net().clusters, str, list)["/why"]
+    assert (why("id=id-1").status, json.loads(why("id=id-1").body)["remembered"]) == (404, 0)
+    kept.write(call_of("a"), 1.0)
+    for _ in range(2):
+        (found,) = why("id=id-1").body.splitlines()
+        assert json.loads(found)["tool"] == "a"
+        kept.take()
+    for query in ("", "id=", "id", "x=1", "id=%00"):
+        assert (why(query).status, json.loads(why(query).body)["remembered"]) == (404, 1)

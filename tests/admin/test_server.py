@@ -12,13 +12,19 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from sidecar.admin.server import AdminServer, Page, default_socket
+from sidecar.admin.server import AdminServer, Make, Page, default_socket
 from sidecar.errors import StartError
 
-PAGES: Mapping[str, Callable[[], Page]] = {
-    "/hello": lambda: Page(b"hello\n"),
-    "/sick": lambda: Page(b"not yet\n", status=503),
-    "/typed": lambda: Page(b"x 1\n", "text/x-own"),
+
+def number(query: str) -> Page:
+    return Page(b"%d\n" % int(query))
+
+
+PAGES: Mapping[str, Make] = {
+    "/hello": lambda _: Page(b"hello\n"),
+    "/sick": lambda _: Page(b"not yet\n", status=503),
+    "/typed": lambda _: Page(b"x 1\n", "text/x-own"),
+    "/number": number,
 }
 
 
@@ -70,6 +76,19 @@ def test_pages_are_told_over_tcp() -> None:
     serving("127.0.0.1:0", story)
 
 
+def test_a_page_is_handed_its_query_and_may_refuse_it() -> None:
+    async def story(server: AdminServer) -> None:
+        for query, status, body in (
+            ("7", b"200", b"7\n"),
+            ("x", b"400", b"literal"),
+            ("", b"400", b""),
+        ):
+            said = await ask(server.address, get(f"/number?{query}", server.address))
+            assert (said[9:12], body in said) == (status, True)
+
+    serving("127.0.0.1:0", story)
+
+
 def test_to_head_only_the_head_is_told() -> None:
     async def story(server: AdminServer) -> None:
         said = await ask(server.address, get("/hello", server.address, "HEAD"))
@@ -91,7 +110,7 @@ def test_a_path_that_is_none_tells_which_there_are() -> None:
     async def story(server: AdminServer) -> None:
         said = await ask(server.address, get("/nothing", server.address))
         assert said[9:12] == b"404"
-        assert said.endswith(b"/hello\n/sick\n/typed\n")
+        assert said.endswith(b"/hello\n/number\n/sick\n/typed\n")
 
     serving("127.0.0.1:0", story)
 

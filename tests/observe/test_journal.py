@@ -45,6 +45,25 @@ def test_where_no_access_log_is_wanted_exchanges_are_still_counted() -> None:
     assert dict(made.metrics.stats())["http.inbound.rbac.allowed"] == 1
 
 
+def test_a_request_is_found_before_its_line_is_taken_and_after() -> None:
+    made = journal()
+    assert (made.find("id-1"), made.remembered) == (None, 0)
+    made.write(call_of("a"), 100.0)
+    for _ in range(2):
+        assert json.loads(made.find("id-1") or b"{}")["tool"] == "a"
+        assert (made.find("id-2"), made.remembered) == (None, 1)
+        made.take()
+
+
+def test_where_no_access_log_is_wanted_refusals_are_remembered_all_the_same() -> None:
+    made = journal(writes=False)
+    made.write(call_of("a"), 100.0)
+    assert made.find("id-1") is None
+    made.write(call_of("a", refused()), 100.0)
+    assert json.loads(made.find("id-1") or b"{}")["verdict"] == "deny"
+    assert made.take() == b""
+
+
 def test_an_event_is_a_line_with_a_time() -> None:
     made = journal()
     made.event({"event": "handshake_failed", "reason": "expired"})
