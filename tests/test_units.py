@@ -91,5 +91,5 @@ def test_a_name_that_no_unit_can_have_is_a_matter_of_usage(
 
 
 def test_a_program_that_the_unit_cannot_see_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["export", "unit", "files", "--program", "/home/a/sidecar"]) == 0
+    assert main(["export", "unit", "files", "--program", "/run/user/1000/sidecar"]) == 0
     assert "ProtectHome" in capsys.readouterr().err
