@@ -9,6 +9,7 @@ from sidecar.ca import authority
 from sidecar.config import authorization, bootstrap_fields, files, loaded, parse, rate_limits
 from sidecar.mcp import message
 from sidecar.policy.scan import scanner
+from sidecar.policy.tokens import keys, rules, token
 
 CLI = """\
 Data goes to stdout, talk to stderr. No command asks a question. `NO_COLOR` is honoured.
@@ -53,6 +54,9 @@ def fixed_limits() -> Iterator[tuple[str, str, str]]:
     yield "Rules of one policy", f"{authorization.MOST_RULES}", "an error"
     yield "Limits of one RateLimit", f"{rate_limits.MOST_LIMITS}", "an error"
     yield "Values of one field of a rule", f"{authorization.MOST_VALUES}", "an error"
+    yield "A token", f"{token.LONGEST_TOKEN} characters", "refused: `unauthenticated`"
+    yield "Tokens of one call", f"{rules.MOST_TOKENS}", "refused: `unauthenticated`"
+    yield "A key set", f"{keys.MOST_KEYS} keys, {keys.LONGEST_JWKS >> 10} KiB", "not taken"
     yield "A certificate's life", f"{authority.MAX_TTL / 86400:g} days", "refused by `issue-cert`"
     yield "Connections to the admin listener", f"{server._MAX_CONNECTIONS}", "closed"
 
@@ -77,8 +81,9 @@ The reasons are stable words. In a stream that has begun an event is replaced by
 error, and the stream goes on."""
 
 REASONS = {
-    "unauthenticated": "the caller's certificate has expired since the handshake",
-    "denied": "a DENY rule matched, or no ALLOW rule did",
+    "unauthenticated": "the caller's certificate has expired since the handshake, or a token that "
+    "it brought is not good: `www-authenticate` is set, and the message says why in Envoy's words",
+    "denied": "a DENY rule matched, or no ALLOW rule did; or a token is for another audience",
     "injection": "a pattern of an `Inspection` was found, in the request or in the reply",
     "too_large": "the request's body is over `requestBodyBytes`, or over the `maxBodyBytes` of an "
     "`Inspection` that refuses requests",

@@ -47,6 +47,7 @@ from .observe.metrics import Metrics, limiter_metrics
 from .plan import Plan, needing_restart
 from .policy.call import Peer
 from .reload import Reload
+from .remote.jwks import KeyKeeper
 from .replies import forwarded_client_cert
 from .rotation import Rotation
 from .systemd import Inherited, Manager
@@ -121,8 +122,15 @@ class App:
             plan.snapshot, clusters, journal, time.monotonic, time.time, request_ids(), self._report
         )
         self._reload = Reload(
-            self._load, self._accept, self._reloaded, self._render, journal, self._tasks
+            self._load,
+            self._accept,
+            self._reloaded,
+            self._render,
+            journal,
+            self._tasks,
+            self._prepare,
         )
+        self._keys = KeyKeeper(self._tasks.spawn, time.monotonic, self._say)
         self._rotation = (
             None
             if plan.identity is None
@@ -145,6 +153,8 @@ class App:
         if self._rotation is not None:
             await self._rotation.start()
             self._tasks.spawn(self._rotation.run(), "rotation")
+        await self._prepare(plan)
+        self._keys.keep(plan.snapshot.key_rings)
         self._world.adopt(plan.snapshot)
         self._deadlines.start()
         self._tasks.spawn(self._log.run(self._world.journal), "log")
@@ -218,6 +228,9 @@ class App:
             self._manager.reloading()
             self._reload.soon()
 
+    async def _prepare(self, plan: Plan) -> None:
+        await self._keys.prepare(plan.snapshot.key_rings)
+
     def _accept(self, plan: Plan) -> None:
         """Take a whole new configuration, or none of it. Raises StartError."""
         self._log.reopen()
@@ -229,6 +242,7 @@ class App:
             )
         added = {name: s for name, s in new.services.items() if name not in self._listeners}
         bound = {name: bind(name) for name in added}
+        self._keys.keep(new.key_rings)
         self._world.adopt(new)
         for name in [name for name in self._listeners if name not in new.services]:
             self._listeners.pop(name).stop()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from .config.problem import ConfigError
 from .errors import StartError
@@ -19,9 +19,10 @@ from .plan import Plan
 
 
 class Reload:
-    """Loads again when asked: *load* in a thread, then *accept* in the loop, then *ended*.
+    """Loads again when asked: *load* in a thread, then *prepare* what it needs from elsewhere,
+    then *accept* in the loop, then *ended*.
 
-    The first two may raise ConfigError or StartError, and then nothing has changed.
+    *load* and *accept* may raise ConfigError or StartError, and then nothing has changed.
     `last_failed` is the first line of why the last one was refused, empty if it was not.
     """
 
@@ -33,6 +34,7 @@ class Reload:
         render: Callable[[ConfigError], str],
         journal: Journal,
         tasks: Tasks,
+        prepare: Callable[[Plan], Awaitable[None]],
     ) -> None:
         self._load = load
         self._accept = accept
@@ -40,6 +42,7 @@ class Reload:
         self._render = render
         self._journal = journal
         self._tasks = tasks
+        self._prepare = prepare
         self._running = self._again = False
         self.last_failed = ""
 
@@ -54,6 +57,7 @@ class Reload:
     async def _run(self) -> None:
         try:
             plan = await asyncio.get_running_loop().run_in_executor(None, self._load)
+            await self._prepare(plan)
             self._accept(plan)
         except ConfigError as error:
             self._refuse(self._render(error))

@@ -95,6 +95,7 @@ class Metrics(Collector):
         self._gauges = gauges
         self._tools: set[str] = set()
         self._series: dict[tuple[str, str, str, str, int], _Series] = {}
+        self._tokens: dict[str, int] = {}  # what the tokens of calls came to
         self.faults = 0  # bugs that met the rescue
         self.lost_lines = 0  # access lines that could not be written
         self.handshakes = 0
@@ -116,6 +117,9 @@ class Metrics(Collector):
         series.overhead.observe(overhead)
         if record.sent:
             series.duration.observe(ended - record.sent)
+        if call is not None and call.checked is not None:
+            outcome = call.checked.outcome
+            self._tokens[outcome] = self._tokens.get(outcome, 0) + 1
 
     def _new(self, method: str, tool: str, verdict: str, reason: str, status: int) -> _Series:
         """Return the series for names that may be a caller's invention; there are only so many."""
@@ -210,6 +214,14 @@ class Metrics(Collector):
         for reason, count in self.handshake_failures.items():
             refused.add_metric([reason], count)
         yield refused
+        tokens = CounterMetricFamily(
+            "sidecar_token_checks",
+            "Calls where tokens are accepted, by what theirs came to.",
+            labels=["outcome"],
+        )
+        for outcome, count in self._tokens.items():
+            tokens.add_metric([outcome], count)
+        yield tokens
         faults = CounterMetricFamily("sidecar_internal_faults", "Bugs that met the rescue.")
         faults.add_metric([], self.faults)
         yield faults

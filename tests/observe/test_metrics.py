@@ -8,6 +8,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.records import call_of, counted, permitted, record, refused
 
 from sidecar.observe.metrics import Metrics
+from sidecar.policy.tokens.places import Edit
+from sidecar.policy.tokens.rules import Checked
 from sidecar.policy.verdict import Reason
 
 
@@ -147,6 +149,16 @@ def test_the_bounds_of_buckets_are_inclusive_and_cumulative() -> None:
     assert scraped[name, (("le", "0.0025"),)] == 2
     assert scraped[name, (("le", "0.1"),)] == 2
     assert scraped[name, (("le", "+Inf"),)] == 3
+
+
+def test_what_tokens_came_to_is_counted_where_tokens_are_accepted() -> None:
+    made = [call_of("a") for _ in range(4)]
+    for one, outcome in zip(made, ("accepted", "accepted", "expired"), strict=False):
+        assert one.call is not None
+        one.call.checked = Checked(outcome, (), "", Edit())
+    scraped = samples(counted(*made))
+    found = {labels: v for (name, labels), v in scraped.items() if name.endswith("checks_total")}
+    assert found == {(("outcome", "accepted"),): 2, (("outcome", "expired"),): 1}
 
 
 def test_the_version_and_the_gauges_of_others_are_told() -> None:

@@ -1,0 +1,1 @@
+"""Our own clients: what a sidecar fetches from elsewhere."""
