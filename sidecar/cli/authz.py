@@ -80,7 +80,7 @@ def _question(check: argparse.ArgumentParser) -> None:
     ask.add_argument("--as", dest="caller", metavar="NS/SA", help="the caller: NS/SA or SPIFFE ID")
     ask.add_argument("--method", metavar="METHOD", help="the HTTP method (POST with a message)")
     ask.add_argument("--path", metavar="PATH", default="/mcp", help="the path (/mcp)")
-    ask.add_argument("--host", metavar="HOST", default="localhost", help="the host (localhost)")
+    ask.add_argument("--host", metavar="HOST", help="the host (localhost)")
     ask.add_argument("--port", metavar="PORT", type=int, help="the port that is called")
     ask.add_argument("--ip", metavar="IP", default="127.0.0.1", help="the caller's address")
     ask.add_argument(

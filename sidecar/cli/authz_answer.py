@@ -45,9 +45,10 @@ class Answer:
 
     def line(self, who: str, what: str) -> str:
         """Return the answer in one line: verdict, caller, request, and the rule or the reason."""
-        why = placed(self.rule) if self.rule is not None else self.brief or self.reason
-        if self.rule is not None and self.verdict == DENY and self.rule.index < 0:
-            why = f"{why}: {self.reason}"
+        why = self.brief or self.reason
+        if self.rule is not None:
+            plain = self.verdict != REFUSE and self.rule.index >= 0
+            why = placed(self.rule) if plain else f"{placed(self.rule)}: {why}"
         return f"{self.verdict:<6} {who}  {what}  {why}"
 
 
@@ -56,9 +57,11 @@ def placed(rule: RuleRef) -> str:
     return f"{rule} at {rule.place}" if rule.place else str(rule)
 
 
-def refused(why: str, status: int = 0, name: str | None = None) -> Answer:
-    """Return the answer to what could not be judged."""
-    return Answer(REFUSE, status, why, name=name)
+def refused(
+    why: str, status: int = 0, name: str | None = None, rule: RuleRef | None = None
+) -> Answer:
+    """Return the answer to what could not be judged, or was refused before it was."""
+    return Answer(REFUSE, status, why, rule, name)
 
 
 def allowed(permit: Permit, name: str | None, *, http: bool) -> Answer:
@@ -75,7 +78,7 @@ def not_allowed(
     """Return the answer of a refusal; *explanation* where no rule decided."""
     status = refusal.status if http else 0
     if refusal.reason not in _POLICY:
-        return Answer(REFUSE, status, refusal.detail or refusal.message, refusal.rule, name)
+        return refused(refusal.detail or refusal.message, status, name, refusal.rule)
     if explanation is not None:
         return Answer(DENY, status, str(explanation), None, name, explanation.brief)
     reason = refusal.detail or "this rule denies it"

@@ -20,7 +20,7 @@ from ..http.h1 import Bounds, RequestReader
 from ..http.lines import LineTables
 from ..policy.call import Call, Peer
 from ..policy.decide import decide
-from ..policy.verdict import Permit, Reason, Refusal
+from ..policy.verdict import Permit, Refusal
 from .authz_answer import Answer, allowed, not_allowed, refused
 from .authz_request import Malformed, Question
 
@@ -107,7 +107,7 @@ def _told(call: Call, service: Service, verdict: Permit | Refusal, question: Que
     http = not question.tcp
     if isinstance(verdict, Permit):
         return allowed(verdict, question.name, http=http)
-    explanation = None
-    if verdict.reason is Reason.DENIED and verdict.rule is None:
-        explanation = service.policy.rules.explain(call)
+    if call.checked is not None and call.checked.refusal is verdict:
+        return refused(verdict.detail, verdict.status, question.name, verdict.rule)
+    explanation = service.policy.rules.explain(call) if verdict.by_default else None
     return not_allowed(verdict, explanation, question.name, http=http)

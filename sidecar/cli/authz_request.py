@@ -16,6 +16,7 @@ from ..policy.match import address
 from ..spiffe.id import SpiffeId
 
 _LOOPBACK: Final = "127.0.0.1"
+_HOST: Final = "localhost"
 _SOURCE: Final = frozenset({"mtls", "principal", "ip", "remoteIp"})
 _DESTINATION: Final = frozenset({"ip", "port"})
 _BODILESS: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS", "TRACE"})
@@ -43,7 +44,7 @@ class Question:
     sni: str = ""
     method: str = "GET"
     path: str = "/"
-    host: str = "localhost"
+    host: str = ""
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
     claims: Mapping[str, object] | None = None
@@ -52,9 +53,11 @@ class Question:
     @property
     def wire(self) -> bytes:
         """The request as it is sent. Raises Malformed where a part of it would end its line."""
-        lines = [f"{self.method} {self.path} HTTP/1.1", f"host: {self.host}"]
-        lines += (f"{name}: {value}" for name, value in self.headers)
         names = {name.lower() for name, _ in self.headers}
+        lines = [f"{self.method} {self.path} HTTP/1.1"]
+        if self.host or "host" not in names:
+            lines.append(f"host: {self.host or _HOST}")
+        lines += (f"{name}: {value}" for name, value in self.headers)
         if self.body and "content-type" not in names:
             lines.append("content-type: application/json")
         framed = bool(names & {"content-length", "transfer-encoding"})
@@ -123,7 +126,7 @@ def from_value(value: Mapping[str, Any]) -> Question:
         _text(value, "sni", ""),
         _text(value, "method", "" if protocol == "tcp" else "GET" if message is None else "POST"),
         _text(value, "path", "/" if message is None else "/mcp"),
-        _text(value, "host", "localhost"),
+        _text(value, "host", ""),
         tuple(_headers(value.get("headers"))),
         _body(message),
         None if claims is None else _object(claims, "`jwtClaims`"),
@@ -136,12 +139,9 @@ def _shown(principal: str) -> tuple[SpiffeId | None, str]:
     if not principal:
         return None, ""
     try:
-        identity = SpiffeId.parse(principal)
+        return SpiffeId.parse(principal), ""
     except IdentityError as error:
         return None, f"{error.reason}: {error}"
-    if not identity.path:
-        return None, "the SPIFFE ID has no path, as a workload's must (X509-SVID section 5.2)"
-    return identity, ""
 
 
 def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

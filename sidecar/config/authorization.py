@@ -14,6 +14,7 @@ from typing import Final
 from ..policy.match import template_problem
 from ..policy.spec import Action, ConditionSpec, OperationSpec, RuleSpec, SourceSpec
 from .conditions import (
+    FILTERS,
     MOST_ACCOUNTS,
     attribute_of,
     canonical,
@@ -33,7 +34,7 @@ from .documents import (
 )
 from .metadata import SELECTOR_FIELD, TARGETS
 from .nodes import ListNode, MapNode, Node, ScalarNode
-from .problem import Notes
+from .problem import Notes, Place
 from .schema import Field, ListOf, Struct, Support, Unread, Unused
 from .values import Malformed, Read, Word
 
@@ -285,6 +286,28 @@ def _check_spec(spec: AuthorizationPolicySpec, node: MapNode, path: str, notes: 
             "a DENY policy without rules denies nothing",
             node.key("action"),
             help="write `rules: [{}]` to deny everything, or add rules",
+        )
+    for rule in spec.rules:
+        _note_filters(rule, spec.action, Place(rule.at or node.at), notes)
+
+
+def _note_filters(rule: RuleSpec, action: Action, place: Place, notes: Notes) -> None:
+    """Note conditions on what an Envoy filter says, which is nothing here.
+
+    One that would then let more through cannot be honoured.
+    """
+    for one in rule.conditions:
+        if not one.key.startswith(FILTERS):
+            continue
+        opens = one.not_values if action is Action.ALLOW else one.values
+        note = notes.error if opens and action is not Action.AUDIT else notes.warning
+        note(
+            "SC0422",
+            f"`{one.key}` is always missing here",
+            place,
+            why="no Envoy filter runs here that could say it, so `values` never hold and "
+            "`notValues` always do",
+            help="remove the condition, and with it the rule if it must not hold without",
         )
 
 

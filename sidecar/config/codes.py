@@ -277,6 +277,13 @@ _POLICIES: Final = {
         "of a token in, and that are then dropped from every call that comes from outside. They "
         "are letters, digits, `-` and `_`, and none that frames a message or has a meaning here.",
     ),
+    "SC0422": Code(
+        "what no filter says",
+        "`experimental.envoy.filters...` asks for what a filter of Envoy's left behind. There is "
+        "none here, so the attribute is missing, in Istio's sense: `values` never hold, "
+        "`notValues` always do. Where the rule would let more through for that (`values` of a "
+        "DENY, `notValues` of an ALLOW), the policy is refused.",
+    ),
 }
 
 _SCANS: Final = {

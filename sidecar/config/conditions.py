@@ -100,6 +100,10 @@ def trust_domain(value: str) -> str:
     return value
 
 
+FILTERS: Final = "experimental.envoy.filters"
+_OF_FILTER: Final = re.compile(r"experimental\.envoy\.filters\.[^\[\]]+\[[^\[\]]+\]")
+
+
 @dataclass(frozen=True, slots=True)
 class Attribute:
     """One attribute; *keyed* ones take a key, *refused* says why one is not read yet."""
@@ -109,7 +113,6 @@ class Attribute:
     value: Callable[[str], str] = text
     keyed: bool = False
     refused: str = ""
-
 
 
 ATTRIBUTES: Final = (
@@ -134,10 +137,9 @@ ATTRIBUTES: Final = (
     Attribute("destination.port", "The port that was called.", port),
     Attribute("connection.sni", "The server name of the TLS handshake."),
     Attribute(
-        "experimental.envoy.filters",
-        "What an Envoy filter says.",
+        FILTERS,
+        "What an Envoy filter says, `experimental.envoy.filters.NAME[key]`: always missing here.",
         keyed=True,
-        refused="There is no Envoy filter here that could say it.",
     ),
     Attribute("mcp.method", "The JSON-RPC method, such as `tools/call`."),
     Attribute("mcp.tool", "The tool that is called."),
@@ -164,7 +166,7 @@ _GONE: Final = {
 
 def attribute_of(key: str) -> Attribute:
     """Return the attribute that the canonical *key* asks for."""
-    return _BY_NAME[key.partition("[")[0]]
+    return _BY_NAME[FILTERS if key.startswith(FILTERS) else key.partition("[")[0]]
 
 
 def canonical(key: str) -> str:
@@ -179,10 +181,10 @@ def canonical(key: str) -> str:
             "SC0304",
             why=attribute.refused,
         )
-    if not attribute.keyed:
+    if not attribute.keyed or (attribute.name == FILTERS and _OF_FILTER.fullmatch(key)):
         return key
     steps = _steps(attribute, rest)
-    if not steps or len(steps) > _MOST_STEPS:
+    if not steps or len(steps) > _MOST_STEPS or attribute.name == FILTERS:
         raise Malformed(
             f"`{key}` names nothing of {attribute.name}",
             f"write `{attribute.name}[name]`",

@@ -248,6 +248,26 @@ def test_what_is_allowed_and_hardly_meant_draws_a_warning(
     assert len(loaded.documents) == 1
 
 
+@pytest.mark.parametrize(
+    ("action", "field", "is_error"),
+    [
+        ("ALLOW", "values", False),
+        ("ALLOW", "notValues", True),
+        ("DENY", "values", True),
+        ("DENY", "notValues", False),
+        ("AUDIT", "values", False),
+        ("AUDIT", "notValues", False),
+    ],
+)
+def test_what_no_filter_says_may_narrow_a_policy_and_never_widen_it(
+    action: str, field: str, is_error: bool, document: Document
+) -> None:
+    condition = {"key": "experimental.envoy.filters.a.b[c]", field: ["d"]}
+    loaded = document("AuthorizationPolicy", {"action": action, **rule(when=[condition])})
+    assert codes(loaded) == ["SC0422"]
+    assert bool(loaded.errors) is is_error
+
+
 def test_the_warning_of_a_path_as_text_names_the_key_to_write(document: Document) -> None:
     (problem,) = document("AuthorizationPolicy", when("mcp.arguments.a", "/srv/*")).problems
     assert "mcp.argumentPaths[a]" in problem.help
