@@ -29,21 +29,32 @@ _MOST_NAMES: Final = 256
 _UNKNOWN: Final = "an unknown field would be ignored, and tokens be read otherwise than it says"
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _OUTPUT: Final = re.compile(r"[-_0-9A-Za-z]+")  # Istio's own, for headers that are set
-# What frames a message, or what we ourselves tell the server.
-_NOT_THEIRS: Final = frozenset(
+# What frames a message, or what we ourselves tell the server; and all that MCP mirrors.
+_FRAMING: Final = frozenset(
     {
         *("host", "connection", "content-length", "content-type", "content-encoding"),
         *("transfer-encoding", "expect", "keep-alive", "te", "trailer", "upgrade"),
-        *("proxy-connection", "proxy-authenticate", "proxy-authorization", "http2-settings"),
+        *("proxy-connection", "http2-settings", "origin", "access-control-request-method"),
         *("accept-encoding", "x-request-id", "x-forwarded-client-cert", "x-forwarded-for"),
-        *("cookie", "mcp-session-id", "mcp-method", "mcp-name", "mcp-protocol-version"),
     }
 )
+_MIRRORS: Final = "mcp-"
+
+
+def _frames(name: str) -> bool:
+    folded = name.lower().replace("_", "-")
+    return folded in _FRAMING or folded.startswith(_MIRRORS)
 
 
 def _header(value: str) -> str:
     if _TOKEN.fullmatch(text(value)) is None:
         raise Malformed(f"`{value}` is not a header's name", "write letters, digits and `-`")
+    if _frames(value):
+        raise Malformed(
+            f"`{value}` carries no token",
+            "write `Authorization`, or a header of your own",
+            why="it frames the message or mirrors it, and would be removed with the token",
+        )
     return value
 
 
@@ -54,7 +65,7 @@ def _output(value: str) -> str:
             "write letters, digits, `-` and `_`",
             "SC0421",
         )
-    if value.lower().replace("_", "-") in _NOT_THEIRS:
+    if _frames(value) or value.lower() == "cookie":
         raise Malformed(
             f"`{value}` is not a token's to set",
             "write a header of your own, such as `x-jwt-payload`",

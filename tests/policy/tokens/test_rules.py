@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from sidecar.policy.tokens import rules as subject
 from sidecar.policy.tokens.keys import KeyRing, KeySource, parse_jwks
 from sidecar.policy.tokens.rules import JwtRule, TokenRules, authenticate, forget
 from sidecar.policy.tokens.spec import ClaimHeader, HeaderPlace, JwtRuleSpec
+from sidecar.policy.tokens.token import TOLD, Fault
 from sidecar.policy.verdict import Reason, RuleRef
 
 ONE = Issuer("https://one.test")
@@ -373,6 +374,9 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen[4:] == [long, long]
 
 
-def test_the_words_of_outcomes_are_all_there_are() -> None:
-    assert len(set(subject.OUTCOMES)) == len(subject.OUTCOMES) == 12
-    assert json.dumps(subject.OUTCOMES)
+def test_every_reason_that_a_caller_is_told_is_explained_to_a_person() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "how-to" / "accept-tokens.md").read_text()
+    assert len(set(subject.OUTCOMES)) == len(subject.OUTCOMES) == len(Fault) + 3
+    for fault in Fault:
+        assert f"`{fault.value}`" in page
+        assert TOLD[fault] in page
