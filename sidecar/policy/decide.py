@@ -63,10 +63,10 @@ class Policy:
     requests: Scans = Scans()
     replies: Scans = Scans()
     plain_paths: frozenset[str] = frozenset()
+    origins: Origins = _OWN_PAGES
     max_depth: int = MAX_DEPTH
     counts_messages: bool = False
     needs_messages: bool = field(init=False)
-    origins: Origins = _OWN_PAGES
     tokens: TokenRules | None = None
     _duties: Duties = field(init=False)
     _permits: dict[int, Permit] = field(default_factory=dict, init=False)
