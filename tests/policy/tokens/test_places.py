@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sidecar.policy.tokens.places import ACCESS_TOKEN, BEARER, Edit, Kind, Place
 
@@ -127,3 +129,31 @@ def test_an_edit_of_nothing_changes_nothing() -> None:
     assert nothing.lines(lines) == lines
     assert nothing.fields([(b"cookie", b"jwt=x;")]) == [(b"cookie", b"jwt=x;")]
     assert nothing.query("access_token=x") == "access_token=x"
+
+
+NAMES = st.sampled_from(["X-Out", "x_out", "x-out", "Authorization", "AUTHORIZATION", "a", "x-o"])
+
+
+@given(st.lists(st.tuples(NAMES, st.text("abc ;=", max_size=5)), max_size=8))
+def test_no_spelling_of_a_header_escapes_and_no_other_is_touched(
+    fields: list[tuple[str, str]],
+) -> None:
+    wires = [f"{name}: {value.strip()}\r\n".encode() for name, value in fields]
+    gone = {"x-out", "authorization"}
+    kept = [
+        wire
+        for wire, (name, _) in zip(wires, fields, strict=True)
+        if name.lower().replace("_", "-") not in gone
+    ]
+    assert EDIT.lines(wires) == [*kept, b"x-out: ours\r\n"]
+
+
+@given(st.lists(st.sampled_from(["jwt=x", "a=1", " jwt = x ", "b", "", "jwt"]), max_size=6))
+def test_a_cookie_that_is_taken_out_is_found_no_more(pairs: list[str]) -> None:
+    line = b"Cookie: " + ";".join(pairs).encode() + b"\r\n"
+    (*left, _) = EDIT.lines([line])
+    values = [(b"cookie", one.partition(b":")[2].strip()) for one in left]
+    assert COOKIE.find(values, "") == []
+    others = [pair.strip() for pair in pairs if pair.strip() in ("a=1", "b")]
+    found = b";".join(value for _, value in values).decode().split(";")
+    assert [pair.strip() for pair in found if pair.strip() in ("a=1", "b")] == others
