@@ -119,7 +119,7 @@ POINT = SIGNERS["ES256"].jwk
         {**SIGNERS["EdDSA"].jwk, "crv": "X25519"},
         {**SIGNERS["EdDSA"].jwk, "x": "AA"},
     ],
-    ids=lambda key: json.dumps(key)[:30],
+    ids=range(26),
 )
 def test_a_key_that_cannot_be_used_is_passed_over(key: Any) -> None:
     with pytest.raises(ValueError, match="no public key"):
