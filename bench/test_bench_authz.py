@@ -1,4 +1,9 @@
-"""What the rules cost a call: 1 000 of them, as 200 policies of 5, that match or do not."""
+"""What the rules cost a call: 1 000 of them, as 200 policies of 5, that match or do not.
+
+`test_decide` is the whole of it, the body's parse and the headers' check included;
+`test_allow` and `test_refuse` are the rules alone. The cost must grow with the rules that
+match a call (`test_rules_that_match`) and not with those there are (`test_rules_there_are`).
+"""
 
 from __future__ import annotations
 
@@ -11,6 +16,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from sidecar.mcp.message import parse
 from sidecar.policy.authz import RuleSet
 from sidecar.policy.call import Call, Peer
+from sidecar.policy.decide import Policy, decide
 from sidecar.policy.path import Normalisation, normalise
 from sidecar.policy.spec import (
     Action,
@@ -20,6 +26,7 @@ from sidecar.policy.spec import (
     RuleSpec,
     SourceSpec,
 )
+from sidecar.policy.verdict import Permit
 from sidecar.spiffe.id import SpiffeId
 
 POLICIES, RULES = 200, 5
@@ -41,6 +48,7 @@ def policies(
     principal: Callable[[int], str],
     action: Action = Action.ALLOW,
     conditions: tuple[ConditionSpec, ...] = (),
+    count: int = POLICIES,
 ) -> list[PolicySpec]:
     return [
         PolicySpec(
@@ -60,7 +68,7 @@ def policies(
                 for index in range(RULES)
             ),
         )
-        for number in range(POLICIES)
+        for number in range(count)
     ]
 
 
@@ -106,6 +114,36 @@ def test_allow(benchmark: BenchmarkFixture, name: str) -> None:
 def test_refuse(benchmark: BenchmarkFixture, name: str) -> None:
     rules = RuleSet(SETS[name])
     assert not benchmark(rules.judge, call("other_150_4")).allowed
+
+
+_VERSION = (b"mcp-protocol-version", b"2025-11-25")
+
+
+@pytest.mark.parametrize("name", [*SETS, "one rule"])
+def test_decide(benchmark: BenchmarkFixture, name: str) -> None:
+    rules = SETS.get(name) or [policies(exact, anyone)[150]]
+    policy = Policy(RuleSet(rules))
+    asked = call("tool_150_4", {"path": "/srv/a"})
+    asked.content_type, asked.mirrors = "application/json", (_VERSION,)
+    assert isinstance(benchmark(decide, asked, policy, 0.0), Permit)
+
+
+@pytest.mark.parametrize("matching", [1, 10, 100, 1000])
+def test_rules_that_match(benchmark: BenchmarkFixture, matching: int) -> None:
+    """1 000 rules; so many of them name the tool, and only the last one's header is there."""
+    one = ConditionSpec("request.headers[x-none]", ("a",))
+    found = policies(exact, anyone, count=(1000 - matching) // RULES)
+    found += policies(lambda *_: ("tool",), anyone, conditions=(one,), count=matching // RULES)
+    found += policies(lambda *_: ("tool",), anyone, count=1)
+    rules = RuleSet(found)
+    assert benchmark(rules.judge, call("tool")).allowed
+
+
+@pytest.mark.parametrize("count", [1, 10, 100, 1000])
+def test_rules_there_are(benchmark: BenchmarkFixture, count: int) -> None:
+    """So many policies of 5, of which one rule matches."""
+    rules = RuleSet(policies(exact, anyone, count=count))
+    assert benchmark(rules.judge, call("tool_0_4")).allowed
 
 
 def test_one_rule(benchmark: BenchmarkFixture) -> None:
