@@ -167,10 +167,15 @@ def make_server() -> MCPServer:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--json", action="store_true", help="answer calls with JSON, not SSE")
+    parser.add_argument("--stateless", action="store_true", help="keep no sessions in either era")
+    parser.add_argument("--forgetful", action="store_true", help="keep no events for a resume")
     args = parser.parse_args()
     listening = socket.create_server(("127.0.0.1", 0))
     app = make_server().streamable_http_app(
-        json_response=args.json, event_store=MemoryEventStore(), retry_interval=50
+        json_response=args.json,
+        stateless_http=args.stateless,
+        event_store=None if args.forgetful else MemoryEventStore(),
+        retry_interval=50,
     )
     print(f"listening on http://127.0.0.1:{listening.getsockname()[1]}/mcp", flush=True)
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
