@@ -1,0 +1,130 @@
+"""A list shows what its reader may use and no more: both SDKs, JSON and streams, every page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.daemon import PYTHON, Sidecar, running, sidecar
+from support.sdk_env import legacy_python
+from support.sdk_story import HERE, Story, tell
+
+CLIENT = "sdk_lists.py"
+
+# The first run makes an environment with pip.
+pytestmark = pytest.mark.timeout(300)
+
+POLICY = """
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: readers, namespace: mcp-prod}
+spec:
+  rules:
+  - to: [{operation: {paths: [/mcp], tools: [read, search]}}]
+  - to: [{operation: {paths: [/mcp], prompts: [greet, review]}}]
+  - to: [{operation: {paths: [/mcp], resources: ["note:*"], notResources: ["note:secret-*"]}}]
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: no-drops, namespace: mcp-prod}
+spec: {action: DENY, rules: [{to: [{operation: {tools: [drop]}}]}]}
+"""
+
+WHOLE = {
+    "tools": [["read", "write"], ["search", "drop"]],
+    "prompts": [["greet", "plan"], ["review", "leak"]],
+    "resources": [["note:a", "note:b"], ["note:secret-a", "note:secret-b"]],
+    "templates": [["note:{id}", "log:{day}"], ["key:{id}", "note:secret-{id}"]],
+}
+SHORT = {
+    "tools": [["read"], ["search"]],
+    "prompts": [["greet"], ["review"]],
+    "resources": [["note:a", "note:b"], []],
+    "templates": [["note:{id}"], []],
+}
+
+
+class Behind:
+    """A sidecar before the catalogue, and where the catalogue itself listens."""
+
+    def __init__(self, url: str, front: Sidecar) -> None:
+        self.url, self.front = url, front
+
+    def tell(self, python: str | Path, *more: str, direct: bool = False) -> Story:
+        """Run the client to its end, straight to the server if *direct*."""
+        if direct:
+            return tell(python, CLIENT, self.url, *more)
+        certs = str(self.front.identity("agent/alice"))
+        return tell(python, CLIENT, self.front.url, "--certs", certs, *more)
+
+
+@pytest.fixture(scope="module", params=["json", "stream"])
+def behind(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Behind]:
+    folder = tmp_path_factory.mktemp(f"filtering-{request.param}")
+    flags = ["--json"] if request.param == "json" else []
+    argv = [PYTHON, str(HERE / "sdk_catalogue.py"), *flags]
+    with running("catalogue", argv, folder) as process:
+        url = process.wait_for(r"listening on (\S+)")[1]
+        with sidecar(folder, url, POLICY) as front:
+            yield Behind(url, front)
+
+
+@pytest.fixture(params=["1.x", "2.x legacy", "2.x"])
+def client(request: pytest.FixtureRequest) -> tuple[str | Path, tuple[str, ...]]:
+    """An interpreter with one line of the SDK, and the era it is to speak."""
+    if request.param == "1.x":
+        return legacy_python(request.config.cache.mkdir("mcp1")), ()
+    mode = "2026-07-28" if request.param == "2.x" else "legacy"
+    return PYTHON, ("--mode", mode)
+
+
+def lists(story: dict[str, Any]) -> dict[str, Any]:
+    assert not story["failed"], story["failed"]
+    return {name: story[name] for name in WHOLE}
+
+
+def test_without_a_sidecar_all_is_listed(behind: Behind, client: Any) -> None:
+    python, more = client
+    story = behind.tell(python, *more, direct=True)
+    assert lists(story) == WHOLE
+    assert story["text"] == "read"
+    if story["version"] == "2026-07-28":
+        assert {scope for name in WHOLE for scope in story[f"{name} scopes"]} == {"public"}
+
+
+def test_every_page_shows_what_may_be_used_alone(
+    behind: Behind, client: Any, request: pytest.FixtureRequest
+) -> None:
+    python, more = client
+    story = behind.tell(python, *more)
+    assert lists(story) == SHORT
+    assert story["text"] == "read"
+    if story["version"] == "2026-07-28":
+        assert {scope for name in WHOLE for scope in story[f"{name} scopes"]} == {"private"}
+    streamed = story["types"].count("text/event-stream")
+    if request.node.callspec.params["behind"] == "stream":
+        assert streamed >= 8
+    elif story["version"] == "2026-07-28":
+        assert streamed == 0
+
+
+@pytest.mark.parametrize(
+    ("tool", "policy"), [("write", None), ("drop", "mcp-prod/no-drops")], ids=["write", "drop"]
+)
+def test_a_call_of_what_is_not_listed_is_denied_by_name(
+    behind: Behind, client: Any, tool: str, policy: str | None
+) -> None:
+    python, more = client
+    story = behind.tell(python, *more, "--call", tool)
+    assert 403 in story["statuses"]
+    assert "text" not in story
+    if python == PYTHON:
+        assert story["code"] == -32004
+        assert story["data"].get("policy") == policy
+        record = behind.front.record(story["data"]["requestId"])
+        assert (record["tool"], record["status"], record["upstream"]) == (tool, 403, "")
+        assert record["rule"] == (f"{policy}#0" if policy else "")
