@@ -21,6 +21,7 @@ Subject = TypeVar("Subject")
 
 _LONGEST: Final = 200  # characters that are shown of one value
 _MOST_ASKED: Final = 4  # values that are shown of one field
+_NOTHING: Final = "no ALLOW rule is for this workload"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +55,21 @@ class Explanation:
 
     def __str__(self) -> str:
         """Say which rule came nearest and the one thing that it lacked, and how many more."""
-        return self._said(*map(str, self.mismatches[:1]))
+        near = self._near(*map(str, self.mismatches[:1]))
+        return f"no rule allows it; {near}" if near else _NOTHING
 
     @property
     def brief(self) -> str:
-        """The same for whoever sees beside it what was asked."""
-        return self._said(*(one.wanted for one in self.mismatches[:1]))
+        """The same for whoever sees beside it what was asked, and that it was denied."""
+        return self._near(*(one.wanted for one in self.mismatches[:1])) or _NOTHING
 
-    def _said(self, lacked: str = "") -> str:
+    def _near(self, lacked: str = "") -> str:
         if self.nearest is None:
-            return "no ALLOW rule is for this workload"
+            return ""
         place = f" at {self.nearest.place}" if self.nearest.place else ""
         more = len(self.mismatches) - 1
         return (
-            f"no rule allows it; nearest {self.nearest}{place}"
+            f"nearest {self.nearest}{place}"
             + (f": {lacked}" if lacked else "")
             + (f", and {more} more" if more > 0 else "")
         )

@@ -35,7 +35,7 @@ spec:
   - when: [{key: "mcp.argumentPaths[path]", values: ["/etc/*"]}]
 """
 ALICE = ("--as", "agent/alice")
-NEAREST = "no rule allows it; nearest mcp-prod/readers#0 at rules.yaml:7: "
+NEAREST = "nearest mcp-prod/readers#0 at rules.yaml:7: "
 
 
 @pytest.fixture
@@ -134,7 +134,9 @@ def test_the_answer_in_json_has_everything_the_line_has(check: Check) -> None:
         "reason": "this rule denies it",
     }
     said = json.loads(ask(check, *ALICE, "--tool", "write", "-o", "json"))
-    assert said["reason"] == f"{NEAREST}`tools` must be `read_*`, here it is `write`"
+    assert said["reason"] == (
+        f"no rule allows it; {NEAREST}`tools` must be `read_*`, here it is `write`"
+    )
     assert (said["policy"], said["rule"], said["at"]) == (None, None, None)
 
 

@@ -6,6 +6,7 @@ import pytest
 from support.policies import allow, call, deny, message, rule, tool_call, when
 
 from sidecar.policy.authz import RuleSet
+from sidecar.policy.call import Call
 
 
 def told(rules: RuleSet, asked: object) -> tuple[str, list[str]]:
@@ -94,3 +95,45 @@ def test_what_a_rule_decided_needs_no_nearest_rule() -> None:
 def test_without_an_allow_rule_there_is_no_nearest() -> None:
     assert told(RuleSet([]), call()) == ("", [])
     assert told(RuleSet([allow()]), call()) == ("", [])
+
+
+@pytest.mark.parametrize(
+    ("rules", "asked", "whole", "brief"),
+    [
+        (
+            RULES,
+            tool_call("write"),
+            "no rule allows it; nearest tools/near#0: "
+            "`tools` must be `read_*` or `search`, here it is `write`",
+            "nearest tools/near#0: `tools` must be `read_*` or `search`",
+        ),
+        (
+            RULES,
+            tool_call("delete", path="/x", principal=None),
+            "no rule allows it; nearest tools/near#0: `namespaces` must be `agent`, and 2 more",
+            "nearest tools/near#0: `namespaces` must be `agent`, and 2 more",
+        ),
+        (RuleSet([]), call(), *["no ALLOW rule is for this workload"] * 2),
+    ],
+)
+def test_it_is_told_in_one_line(rules: RuleSet, asked: Call, whole: str, brief: str) -> None:
+    explanation = rules.explain(asked)
+    assert (str(explanation), explanation.brief) == (whole, brief)
+
+
+def test_of_rules_that_lack_as_much_the_callers_own_is_nearest() -> None:
+    rules = RuleSet(
+        [
+            allow(rule(namespaces=["other"], tools=["write"]), name="others"),
+            allow(rule(namespaces=["agent"], tools=["read"]), name="own"),
+        ]
+    )
+    assert told(rules, tool_call("write"))[0] == "tools/own#0"
+
+
+def test_of_many_values_some_are_told() -> None:
+    rules = RuleSet([allow(rule(tools=[f"t{number}" for number in range(9)]))])
+    (mismatch,) = rules.explain(tool_call("write")).mismatches
+    assert str(mismatch) == (
+        "`tools` must be `t0` or `t1` or `t2` or `t3` or 5 more, here it is `write`"
+    )
