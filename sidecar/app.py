@@ -319,6 +319,16 @@ class App:
         while True:
             await asyncio.sleep(_SWEEP_EVERY)
             self._world.clusters.sweep(self._world.now())
+            if self._world.snapshot.tokens is not None:
+                self._end_outlived(time.time())
+
+    def _end_outlived(self, wall: float) -> None:
+        """End what passes by a token that has expired since."""
+        for down in list(self._live):
+            for one in down.exchanges:
+                checked = one.streaming.checked if one.streaming is not None else None
+                if checked is not None and checked.until < wall:
+                    one.withdraw("the token has expired")
 
     async def _give_signs_of_life(self) -> None:
         # From the loop that serves: a loop that is stuck gives none.

@@ -188,16 +188,31 @@ def test_tokens_are_counted_and_never_shown(site: Site) -> None:
         assert not any(part in told for part in token.split(".")[1:])
 
 
+def streaming(heard: Heard) -> bytes:
+    """Begin an event stream that does not end by itself."""
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
+    heard.socket.sendall(head + b"data: {}\n\n")
+    heard.socket.recv(1)
+    return b""
+
+
+def test_a_stream_ends_with_its_token(site: Site) -> None:
+    site.server.answers["/stream"] = streaming
+    nearly = int(time.time()) - 57  # a minute is allowed for clocks that differ
+    with site.daemon.caller("agent/alice") as caller, site.daemon.caller("agent/bob") as other:
+        for one, exp in ((caller, nearly), (other, nearly + 600)):
+            token = WRITTEN.token(aud="files", exp=exp)
+            bearer = ("authorization", f"Bearer {token}")
+            one.send(request("GET", "/stream", headers=[bearer]))
+            assert one.head() is not None
+        caller.rest()
+        site.server.heard[-1].socket.sendall(b'data: {"more":1}\n\n')
+        assert any(b"more" in other.line() for _ in range(20))
+
+
 def test_a_stream_goes_on_while_its_token_is_good_and_ends_when_a_reload_says_no(
     site: Site,
 ) -> None:
-    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
-
-    def streaming(heard: Heard) -> bytes:
-        heard.socket.sendall(head + b"data: {}\n\n")
-        heard.socket.recv(1)
-        return b""
-
     site.server.answers["/stream"] = streaming
     uri = f"{site.keys.url}/keys"
     with site.daemon.caller("agent/alice") as caller:

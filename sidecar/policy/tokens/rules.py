@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from math import inf
 from typing import Final
 
 from ..call import Call
@@ -18,7 +19,7 @@ from ..verdict import Reason, Refusal, RuleRef
 from .keys import KeyRing, Keys
 from .places import USUAL, Edit, Fields, Kind, Place, folded
 from .spec import JwtRuleSpec
-from .token import TOLD, Fault, Token, parse_token
+from .token import CLOCK_SKEW, TOLD, Fault, Token, parse_token
 
 MOST_TOKENS: Final = 8  # that one call may carry
 _MOST_REMEMBERED: Final = 512
@@ -39,7 +40,8 @@ class Checked:
     """What the tokens of a call came to. `outcome` is one of OUTCOMES.
 
     `edit` is what rules and the server are to see; `fields` and `query` are what the
-    caller sent, to be looked at again if the rules change.
+    caller sent, to be looked at again if the rules change. What a token allows ends
+    at `until`, in seconds since 1970.
     """
 
     outcome: str
@@ -48,6 +50,7 @@ class Checked:
     edit: Edit
     claims: Mapping[str, object] | None = None
     refusal: Refusal | None = None
+    until: float = inf
 
 
 class JwtRule:
@@ -170,8 +173,8 @@ class TokenRules:
         rule, token = chosen
         removed = [place for (place, _), one in accepted.items() if not one.forwards]
         edit = self._edit(removed, rule.output(token))
-        claims = rule.claims(token)
-        return Checked(ACCEPTED, call.headers, call.query, edit, claims)
+        claims, until = rule.claims(token), token.expires + CLOCK_SKEW
+        return Checked(ACCEPTED, call.headers, call.query, edit, claims, until=until)
 
     def _verified(
         self, number: int, rule: JwtRule, text: str, now: float, parsed: dict[str, Token | Fault]

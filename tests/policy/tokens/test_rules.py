@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,16 @@ def test_a_token_is_good_for_a_rule_or_the_caller_is_told_why_not(
     claims: dict[str, Any], fields: dict[str, Any], wanted: tuple[str, int]
 ) -> None:
     assert said(bearing(ONE.token(**claims)), rules(spec(**fields))) == wanted
+
+
+@pytest.mark.parametrize(
+    ("claims", "until"), [({}, NOW + 3660), ({"exp": None}, 2.0**53 + 60), ({"exp": 5}, math.inf)]
+)
+def test_what_a_token_allows_ends_with_it(claims: dict[str, Any], until: float) -> None:
+    asked = bearing(ONE.token(**claims))
+    authenticate(asked, rules(spec()), NOW)
+    assert asked.checked is not None
+    assert asked.checked.until == until
 
 
 def test_a_rule_without_an_issuer_takes_whoever_signs_with_its_keys() -> None:
