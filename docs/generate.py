@@ -181,6 +181,8 @@ def access_log() -> str:
     record.why = "no rule allows it"
     call.own_id = b"mine"
     call.audited, call.shadowed = (RuleRef("mcp-prod/watched", 0),), Decision(False)
+    assert call.message is not None
+    call.message, call.batch = None, (call.message,)
     names = record.line("", 0.0)
     rows = ((f"`{name}`", text) for name, text in joined(names, words.ACCESS))
     events = table("`event`", "When", "Fields", rows=words.EVENTS)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from sidecar.admin import server
 from sidecar.ca import authority
 from sidecar.config import authorization, bootstrap_fields, files, loaded, parse, rate_limits
-from sidecar.mcp import message
+from sidecar.mcp import batch, message
 from sidecar.policy.scan import scanner
 from sidecar.policy.tokens import keys, rules, token
 
@@ -44,6 +44,7 @@ def fixed_limits() -> Iterator[tuple[str, str, str]]:
     yield "A tool's, prompt's or task's name", f"{mcp.MAX_NAME} characters", "refused: `invalid`"
     yield "A resource's URI", f"{mcp.MAX_URI} characters", "refused: `invalid`"
     yield "Resources in one subscription", f"{mcp.MAX_SUBSCRIPTIONS}", "refused: `invalid`"
+    yield "Messages in one batch", f"{batch.MAX_BATCH}", "refused: `invalid`"
     yield "Patterns of one scan", f"{scanner.MAX_PATTERNS}", "an error"
     yield "One pattern", f"{scanner.MAX_PATTERN} characters, folded", "an error"
     yield "All patterns of one scan", f"{scanner.MAX_TOTAL} characters, folded", "an error"
@@ -177,6 +178,7 @@ ACCESS = {
     "upstream": "the endpoint's address; empty if no connection was had",
     "overhead_ms": "the time spent here, waiting for the server taken out",
     "detail": "only where there is more to say: what the caller is not told, or why a reply broke",
+    "batch": "only for a batch that was let through: the method and tool of each of its messages",
     "caller_request_id": "only where the caller sent an `x-request-id` of its own: its start",
     "audit": "only where AUDIT rules match: the first 16 of them",
     "shadow": "only with dry-run policies: `allow` or `deny`, were they in force",
