@@ -71,6 +71,7 @@ STARTS_TASKS = {"create_task", "ensure_future", "TaskGroup", "run_coroutine_thre
 
 # Modules of pure layers without a test file of their own, and where they are tested.
 TESTED_ELSEWHERE = {
+    "config/policy_codes.py": "config/test_codes.py: every code is given, and explained",
     "http/chunks.py": "http/test_h1.py: a chunked body is read by the readers of both sides",
     "http/judge.py": "http/test_head.py: every head is judged both ways",
     "http/lines.py": "http/test_head.py: remembered lines are held against h11",

@@ -1,0 +1,148 @@
+"""Many requests, a line each: judged in order, read as a running sidecar reads them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.authz import Check, policy
+
+
+@pytest.fixture
+def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Check:
+    monkeypatch.chdir(tmp_path)
+    return Check(tmp_path)
+
+
+def test_what_is_no_request_keeps_its_place_and_is_told(check: Check) -> None:
+    long = '{"name": "' + "x" * (4 << 20) + '"}'
+    good = json.dumps({"name": "good", "source": {"principal": "spiffe://a/b"}, "path": "/"})
+    lines = [good, "{", "", "[]", '{"a": 1, "a": 2}', long, '{"path": "\\udcff"}', good]
+    (check.folder / "r.jsonl").write_text("\n".join(lines))
+    check.document("a.json", policy({"rules": [{}]}))
+    answers = check.answers("--policy", str(check.policies), "--requests", "r.jsonl")
+    verdicts = ["allow", "refuse", "refuse", "refuse", "refuse", "refuse", "allow"]
+    assert [one["verdict"] for one in answers] == verdicts
+    assert [one["reason"][:7] for one in answers[1:5]] == [
+        "line 2 ",
+        "line 4 ",
+        "line 5 ",
+        "line 6 ",
+    ]
+    assert check.code == 1
+
+
+@pytest.mark.parametrize(
+    ("request_", "why"),
+    [
+        ({"protocol": "udp"}, "`protocol`"),
+        ({"source": []}, "`source` is not an object"),
+        ({"source": {"principle": "x"}}, "`source.principle` is not known"),
+        ({"source": {"mtls": 1}}, "`source.mtls`"),
+        ({"source": {"mtls": False, "principal": "spiffe://a/b"}}, "without `mtls`"),
+        ({"source": {"ip": "x"}}, "`source.ip`"),
+        ({"destination": {"port": "80"}}, "`destination.port`"),
+        ({"headers": "x"}, "`headers`"),
+        ({"headers": [["a"]]}, "`headers`"),
+        ({"headers": {"a": 1}}, "header `a`"),
+        ({"jwtClaims": []}, "`jwtClaims`"),
+        ({"method": 1}, "`method`"),
+    ],
+)
+def test_a_field_that_is_wrong_is_named(request_: dict[str, Any], why: str, check: Check) -> None:
+    (answer,) = check.ask([request_])
+    assert (answer["verdict"], answer["status"], check.code) == ("refuse", 0, 1)
+    assert why in answer["reason"]
+
+
+OPEN = policy({"rules": [{}]})
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        ({"path": "/a%00"}, 400),
+        ({"path": "/a b"}, 400),
+        ({"path": "/a\r\nx: y"}, 400),
+        ({"path": "a"}, 400),
+        ({"method": "get"}, 400),
+        ({"host": "a b"}, 400),
+        ({"headers": [["a b", "c"]]}, 400),
+        ({"headers": [["a", "b\nc: d"]]}, 400),
+        ({"headers": [["host", "c"]]}, 200),
+        ({"host": "b", "headers": [["host", "c"]]}, 400),
+        ({"headers": [["content-length", "5"]]}, 400),
+        ({"headers": [["transfer-encoding", "chunked"]]}, 400),
+        ({"headers": [["a", "x" * 20_000]]}, 431),
+        ({"mcp": {"a": "x" * 70_000}}, 413),
+        ({"path": "/a%2Fb"}, 200),
+        ({"mcp": "not a message"}, 200),
+        ({"headers": {"a": ["b", "c"], "d": "e"}}, 200),
+        ({"protocol": "tcp"}, 0),
+    ],
+)
+def test_a_request_is_read_as_a_running_sidecar_reads_it(
+    request_: dict[str, Any], status: int, check: Check
+) -> None:
+    check.document("a.json", OPEN)
+    (answer,) = check.ask([{"source": {"principal": "spiffe://a/b"}, **request_}])
+    assert (answer["verdict"], answer["status"]) == (
+        "allow" if status in (0, 200) else "refuse",
+        status,
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "mode", "refused"),
+    [
+        ({}, "STRICT", True),
+        ({"mtls": True}, "STRICT", True),
+        ({"principal": "spiffe://a/b"}, "STRICT", False),
+        ({}, "PERMISSIVE", False),
+        ({"mtls": True}, "PERMISSIVE", True),
+        ({"principal": "spiffe://a/b"}, "PERMISSIVE", False),
+        ({}, "DISABLE", False),
+        ({"principal": "spiffe://a/b"}, "DISABLE", True),
+        ({"principal": "spiffe://a"}, "STRICT", False),
+        ({"principal": "spiffe://A/b"}, "STRICT", True),
+        ({"principal": "ns/sa"}, "STRICT", True),
+    ],
+)
+def test_what_a_handshake_refuses_is_refused_first(
+    source: dict[str, Any], mode: str, refused: bool, check: Check
+) -> None:
+    check.document("a.json", OPEN)
+    peers = {
+        "apiVersion": "security.istio.io/v1",
+        "kind": "PeerAuthentication",
+        "metadata": {"name": "p", "namespace": "foo"},
+        "spec": {"mtls": {"mode": mode}},
+    }
+    check.document("b.json", peers)
+    (answer,) = check.ask([{"name": "n", "source": source, "path": "/"}])
+    assert (answer["name"], answer["verdict"], answer["status"]) == (
+        ("n", "refuse", 0) if refused else ("n", "allow", 200)
+    )
+    assert check.code == (3 if refused else 0)
+
+
+def test_requests_are_read_from_stdin(check: Check) -> None:
+    check.document("a.json", OPEN)
+    line = json.dumps({"name": "one", "source": {"principal": "spiffe://a/b"}})
+    argv = ["authz", "check", "--policy", "policies", "--requests", "-"]
+    done = subprocess.run(
+        [sys.executable, "-m", "sidecar", *argv],
+        input=f"{line}\n{line}\n",
+        capture_output=True,
+        text=True,
+        cwd=check.folder,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [json.loads(one)["at"] for one in done.stdout.splitlines()] == ["policies/a.json:1"] * 2
+    assert done.stdout.startswith('{"name": "one", "verdict": "allow"')
