@@ -6,6 +6,7 @@ The tables are in the modules beside this one, by what is attacked.
 from __future__ import annotations
 
 import pytest
+from support.flow import Flow
 from support.memory import in_memory
 
 from attacks import arguments, batches, bodies, frames, headers, methods, paths, values
@@ -52,3 +53,20 @@ async def test_what_is_honest_does_reach_it_as_it_was_sent(policy: str, honest: 
     assert outcome.status == 0, outcome.error
     assert outcome.heard.endswith(honest.partition(b"\r\n\r\n")[2])
     assert outcome.dialled == 1
+
+
+@each_attack
+@in_memory
+async def test_a_call_that_is_allowed_opens_no_way_for_it(attack: Attack) -> None:
+    """On a connection that has carried the honest spelling, lines of its head are remembered."""
+    flow = Flow(attack.policy)
+    caller = flow.callers.connect()
+    caller.say(attack.honest)
+    await flow.settle()
+    await flow.answer(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+    assert caller.heard().startswith(b"HTTP/1.1 200 ")
+    before = flow.heard_by_servers()
+    caller.say(attack.said)
+    await flow.settle()
+    assert caller.heard().startswith(b"HTTP/1.1 %d " % attack.status)
+    assert flow.heard_by_servers() == before

@@ -74,3 +74,21 @@ def test_no_two_guarded_words_look_alike() -> None:
     for words in (twins.MESSAGE, twins.KNOWN_PARAMS, twins.RESULT, twins.ERROR, twins.REFERENCE):
         assert len({twins.fold(word) for word in words.guarded}) == len(words.guarded)
         assert words.twin(words.known) is None
+
+
+@pytest.mark.parametrize(
+    ("key", "wanted"),
+    [
+        ("Mask_id", True),
+        ("MA\u017f\u212a_ID", True),
+        ("mask_\u0131d", True),
+        ("mask_\u0130d", True),
+        ("mask_id", False),
+        ("maskid", False),
+        ("mask-id", False),
+        ("mask_id ", False),
+        ("m\u00e4sk_id", False),
+    ],
+)
+def test_an_argument_has_twins_in_case_alone(key: str, wanted: bool) -> None:
+    assert twins.same_but_for_case(key, "mask_id") is wanted
