@@ -100,7 +100,7 @@ class Listener:
                     self._rest()
                     return
                 raise
-            self._admit(sock, address[0], address[1])
+            self._admit(sock, *(address or ("", 0))[:2])  # over a Unix socket nobody has one
 
     def _rest(self) -> None:
         """Out of descriptors: let some be freed instead of spinning on a ready socket."""
@@ -119,7 +119,8 @@ class Listener:
             gate.failed(f"{ip}:{port}", "too_many_connections", "")
             return
         sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._shaking += 1
         self._tasks.spawn(self._welcome(sock, ip, port), "handshake")
 

@@ -47,6 +47,7 @@ class Identity:
     bundles: Bundles
     context: ssl.SSLContext
     _seen: dict[tuple[bytes, ...], X509Svid] = field(default_factory=dict, compare=False)
+    pair: Pair | None = field(default=None, repr=False, compare=False)  # to call others with
 
     def peer(self, connection: ssl.SSLObject, now: float) -> X509Svid:
         """Return the SVID at the other end of *connection*. Raises IdentityError.
@@ -84,7 +85,7 @@ def make_identity(svid: X509Svid, bundles: Bundles, pair: Pair, now: float) -> I
             f"TLS does not take the certificate of `{svid.id}`: {error}",
             help="issue a new pair with `sidecar issue-cert`",
         ) from None
-    return Identity(svid, bundles, context)
+    return Identity(svid, bundles, context, pair=pair)
 
 
 def _server_context(pair: Pair, bundles: Bundles) -> ssl.SSLContext:
