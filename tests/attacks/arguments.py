@@ -10,7 +10,7 @@ SRV = policy(to("tools: [read]", "key: 'mcp.argumentPaths[path]', values: ['/srv
 DEEP = policy(to("tools: [read]", "key: 'mcp.arguments[to][path]', values: ['/srv/*']"))
 NO_ETC = policy(
     ANYTHING,
-    deny=(to("tools: [read]", "key: 'mcp.argumentPaths[path]', values: ['/etc/*', /root/key]"),),
+    deny=(to("tools: [read]", "key: 'mcp.argumentPaths[path]', values: ['/etc/*', /var/key]"),),
 )
 NO_WRITE = policy(to("tools: [read]", "key: 'mcp.arguments[mode]', notValues: [write]"))
 MODE = policy(to("tools: [read]", "key: 'mcp.arguments[mode]', values: ['1', 'true', 'null']"))
@@ -94,9 +94,9 @@ ATTACKS = [
     outside("a dot segment", "/./etc/shadow"),
     outside("a dot segment inside", "/etc/./shadow"),
     outside("a way round", "/srv/../etc/shadow"),
-    outside("a slash behind a file", "/root/key/"),
-    outside("a dot behind a file", "/root/key/."),
-    outside("slashes inside a file", "/root//key"),
+    outside("a slash behind a file", "/var/key/"),
+    outside("a dot behind a file", "/var/key/."),
+    outside("slashes inside a file", "/var//key"),
     outside("backslashes", "\\etc\\shadow"),
     outside("in a list", ["/etc/shadow"]),
     outside("a number", 7),
