@@ -19,7 +19,7 @@ REBINDING = "dns-rebinding-protection"
 EXTENSIONS = "tasks-"
 
 # The first run installs the suite.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")

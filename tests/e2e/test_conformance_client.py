@@ -18,7 +18,7 @@ TESTS = Path(__file__).parents[1]
 ASK = TESTS / "support" / "conformance" / "ask.py"
 
 # The first run installs the suite.
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
