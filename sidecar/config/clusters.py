@@ -1,4 +1,4 @@
-"""Where calls go: the cluster of an inbound, made of its target and of documents.
+"""Where calls go: the cluster of a service or of a subset, made of its target and of documents.
 
 The rule that governs a cluster is the one for its service's name. What a rule
 does not say is our default, not Istio's four thousand million.
@@ -6,83 +6,192 @@ does not say is our default, not Istio's four thousand million.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final, TypeVar
 
 from ..upstream.balance import Algorithm
 from ..upstream.cluster import ClusterSpec, EndpointSpec
 from ..upstream.endpoint import OutlierSpec, PoolSpec
+from ..upstream.retry import RetryBudget
 from .addresses import Target
-from .documents import (
+from .documents import DestinationRule, ServiceEntry
+from .limits import Limits
+from .problem import Notes, Place
+from .traffic_specs import (
     ConnectionPool,
-    DestinationRule,
+    H2UpgradePolicy,
+    LoadBalancer,
     OutlierDetection,
-    ServiceEntry,
+    Subset,
     TrafficPolicy,
 )
-from .limits import Limits
+
+T = TypeVar("T")
 
 _FOREVER: Final = float("inf")
+_TWO_RULES: Final = "SC0904"
 
 
 def cluster_of(
     target: Target,
     service: str,
-    entries: Iterable[ServiceEntry],
+    entries: Sequence[ServiceEntry],
     rules: Iterable[DestinationRule],
     limits: Limits,
+    subset: str = "",
 ) -> ClusterSpec:
-    """Return the cluster that *target* means. Raises ValueError if nothing has its addresses."""
-    endpoints = _endpoints(target, entries)
-    rule = _rule_for(service, rules)
-    policy = rule.spec.traffic_policy if rule is not None else TrafficPolicy()
+    """Return the cluster that *target* means, or the *subset* of it.
+
+    Raises ValueError if nothing has its addresses or nobody knows the subset.
+    """
+    rule = rule_for(service, rules)
+    port = _port(target, entries)
+    policy = rule.spec.traffic_policy.for_port(port) if rule is not None else TrafficPolicy()
+    labels: Mapping[str, str] = {}
+    if subset:
+        part = _subset(rule, service, subset)
+        policy = rule.spec.traffic_policy.under(part.traffic_policy, port) if rule else policy
+        labels = part.labels
+    endpoints = _endpoints(target, entries, labels)
+    if not endpoints:
+        raise ValueError(f"no endpoint of `{service}` has the labels of its subset `{subset}`")
+    pool = policy.connection_pool or ConnectionPool()
+    balance = policy.load_balancer or LoadBalancer()
     health = policy.outlier_detection
     return ClusterSpec(
-        service,
+        f"{service}|{subset}" if subset else service,
         endpoints,
-        pool=_pool(policy.connection_pool, limits),
+        pool=_pool(pool, limits),
         outlier=None if health is None else _outlier(health),
-        balance=Algorithm(policy.load_balancer.simple.value),
+        balance=Algorithm(balance.simple.value),
         min_health_percent=0 if health is None else health.min_health_percent,
+        hash_on=balance.hash_on,
+        warmup=balance.warmup,
+        budget=policy.retry_budget or RetryBudget(pool.http.max_retries or limits.upstream_retries),
+        tls=None if policy.tls is None else policy.tls.spec,
     )
 
 
-def _endpoints(target: Target, entries: Iterable[ServiceEntry]) -> tuple[EndpointSpec, ...]:
-    if target.address:
-        return (EndpointSpec(target.address),)
-    for entry in entries:
-        if target.host.lower() not in (host.lower() for host in entry.spec.hosts):
-            continue
-        ports = [p for p in entry.spec.ports if not target.port or p.number == target.port]
-        if not ports:
-            raise ValueError(f"the ServiceEntry of `{target.host}` has no port {target.port}")
-        found: dict[str, EndpointSpec] = {}
-        for one in entry.spec.endpoints:
-            ip = f"[{one.ip}]" if ":" in one.ip else one.ip
-            address = f"unix:{one.unix}" if one.unix else f"{ip}:{one.port_for(ports[0])}"
-            found.setdefault(address, EndpointSpec(address, max(1, one.weight)))
-        return tuple(found.values())
-    raise ValueError(
-        f"`{target.host}` is no address, and no ServiceEntry has it among its `hosts`: write "
-        "`http://host:port`, `unix:/path`, or add the ServiceEntry"
-    )
+def rule_for(service: str, rules: Iterable[DestinationRule]) -> DestinationRule | None:
+    """Return the rule that governs *service*, None where there is none."""
+    return nearest(service, ((rule.spec.host, rule) for rule in rules))
 
 
-def _rule_for(service: str, rules: Iterable[DestinationRule]) -> DestinationRule | None:
-    """The exact host wins over `*.suffix`, a longer suffix over a shorter (Istio)."""
-    best: DestinationRule | None = None
+def nearest(name: str, known: Iterable[tuple[str, T]]) -> T | None:
+    """Return what is *known* by the host nearest to *name*, None by none.
+
+    The exact host wins over `*.suffix`, a longer suffix over a shorter, as in Istio.
+    """
+    name = name.lower()
+    best: tuple[bool, int] | None = None
+    found: T | None = None
+    for written, thing in known:
+        host = written.lower()
+        fits = host == name or (host.startswith("*") and name.endswith(host[1:]))
+        rank = (not host.startswith("*"), len(host))
+        if fits and (best is None or rank > best):
+            best, found = rank, thing
+    return found
+
+
+def merged(rules: Iterable[DestinationRule], notes: Notes) -> tuple[DestinationRule, ...]:
+    """Return *rules* with those of one host joined, as Istio joins them.
+
+    Subsets are added up; one of them may have the traffic policy. Where two say the same
+    thing differently, which one counts would depend on the files' order: that is noted.
+    """
+    found: dict[str, DestinationRule] = {}
     for rule in rules:
         host = rule.spec.host.lower()
-        fits = host == service.lower() or (
-            host.startswith("*") and service.lower().endswith(host[1:])
+        first = found.setdefault(host, rule)
+        if first is rule:
+            continue
+        spec, more = first.spec, rule.spec
+        names = {one.name for one in spec.subsets}
+        twice = next((one.name for one in more.subsets if one.name in names), "")
+        if twice or TrafficPolicy() not in (spec.traffic_policy, more.traffic_policy):
+            notes.error(
+                _TWO_RULES,
+                f"a second DestinationRule says what is done about `{host}`",
+                Place(rule.at),
+                why=f"the first is at {first.at}, and both have "
+                + (f"a subset `{twice}`" if twice else "a `trafficPolicy`"),
+                help="join the two",
+            )
+            continue
+        policy = spec.traffic_policy if more.traffic_policy == TrafficPolicy() else None
+        joined = replace(
+            spec,
+            traffic_policy=policy or more.traffic_policy,
+            subsets=spec.subsets + more.subsets,
         )
-        if fits and (best is None or _rank(host) > _rank(best.spec.host.lower())):
-            best = rule
-    return best
+        found[host] = replace(first, spec=joined)
+    return tuple(found.values())
 
 
-def _rank(host: str) -> tuple[bool, int]:
-    return (not host.startswith("*"), len(host))
+def upgrades(
+    written: H2UpgradePolicy,
+    mesh: H2UpgradePolicy = H2UpgradePolicy.DO_NOT_UPGRADE,
+    *,
+    is_http: bool = True,
+    use_client_protocol: bool = False,
+) -> bool:
+    """Whether calls go on over HTTP/2, as Istio decides it.
+
+    What is *written* overrides the *mesh*, which acts on ports that are named for HTTP only;
+    who goes on in the caller's own protocol upgrades nothing.
+    """
+    if use_client_protocol:
+        return False
+    if written is not H2UpgradePolicy.DEFAULT:
+        return written is H2UpgradePolicy.UPGRADE
+    return is_http and mesh is H2UpgradePolicy.UPGRADE
+
+
+def _subset(rule: DestinationRule | None, service: str, name: str) -> Subset:
+    known = {one.name: one for one in rule.spec.subsets} if rule is not None else {}
+    if name not in known:
+        names = ", ".join(f"`{one}`" for one in known) or "none"
+        raise ValueError(
+            f"`{service}` has no subset `{name}`: its DestinationRule's `subsets` are {names}"
+        )
+    return known[name]
+
+
+def _entry_for(target: Target, entries: Iterable[ServiceEntry]) -> ServiceEntry:
+    entry = nearest(target.host, ((h, one) for one in entries for h in one.spec.hosts))
+    if entry is None:
+        raise ValueError(
+            f"`{target.host}` is no address, and no ServiceEntry has it among its `hosts`: write "
+            "`http://host:port`, `unix:/path`, or add the ServiceEntry"
+        )
+    return entry
+
+
+def _port(target: Target, entries: Iterable[ServiceEntry]) -> int:
+    """Return the port that callers of *target* name."""
+    if target.address or target.port:
+        return target.port
+    return _entry_for(target, entries).spec.ports[0].number
+
+
+def _endpoints(
+    target: Target, entries: Iterable[ServiceEntry], labels: Mapping[str, str]
+) -> tuple[EndpointSpec, ...]:
+    if target.address:
+        return () if labels else (EndpointSpec(target.address),)
+    entry = _entry_for(target, entries)
+    ports = [p for p in entry.spec.ports if not target.port or p.number == target.port]
+    if not ports:
+        raise ValueError(f"the ServiceEntry of `{target.host}` has no port {target.port}")
+    found: dict[str, EndpointSpec] = {}
+    for one in entry.spec.endpoints:
+        if labels.items() <= one.labels.items():
+            address = one.address(ports[0])
+            spec = EndpointSpec(address, max(1, one.weight), resolve=bool(one.name))
+            found.setdefault(address, spec)
+    return tuple(found.values())
 
 
 def _pool(written: ConnectionPool, limits: Limits) -> PoolSpec:
@@ -96,6 +205,7 @@ def _pool(written: ConnectionPool, limits: Limits) -> PoolSpec:
         connect_timeout=tcp.connect_timeout or limits.connect_timeout,
         idle_timeout=limits.upstream_idle_timeout if idle is None else idle or _FOREVER,
         max_connection_duration=tcp.max_connection_duration or _FOREVER,
+        keepalive=tcp.keepalive,
     )
 
 

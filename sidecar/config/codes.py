@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Final
 
 from .policy_codes import POLICIES
+from .traffic_codes import TRAFFIC
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,29 +202,14 @@ _SCANS: Final = {
     ),
 }
 
-_TRAFFIC: Final = {
-    "SC0601": Code(
-        "local failures without the split",
-        "`consecutiveLocalOriginFailures` counts failures to reach an endpoint apart from its "
-        "answers, which only happens with `splitExternalLocalOriginErrors: true`.",
-    ),
-    "SC0602": Code(
-        "upgrade and the caller's protocol",
-        "`h2UpgradePolicy: UPGRADE` and `useClientProtocol: true` contradict each other.",
-    ),
-    "SC0603": Code("old name", "Istio has renamed this value; the help tells the new name."),
-    "SC0604": Code(
-        "ports of a service",
-        "Ports of a ServiceEntry have a number and a name of their own each; endpoints name them "
-        "by these names; a Unix socket stands for exactly one port and has none.",
-    ),
-}
+_TRAFFIC: Final = {code: Code(*said) for code, said in TRAFFIC.items()}
 
 _BOOTSTRAP: Final = {
     "SC0701": Code(
         "identity",
-        "`identity` names either a folder with a certificate (`certs`) or a local CA that exists "
-        "(`ca`), from which a short-lived child process gets one.",
+        "`identity` names either a folder with a certificate (`certs`) or a CA (`ca`): a local one "
+        "that exists, from which a short-lived child process gets a certificate, or the URL of one "
+        "on another machine, which is joined with a token (`tokenFile`).",
     ),
     "SC0702": Code(
         "open by default",
@@ -246,6 +232,24 @@ _BOOTSTRAP: Final = {
         "own trust domain among the others",
         "`trustBundles` lists roots of other trust domains. Those of the sidecar's own come with "
         "its identity; roots of different trust domains are never merged.",
+    ),
+    "SC0707": Code(
+        "bundle endpoint",
+        "A bundle's endpoint is known either by the authorities of the public web (a URL alone), "
+        "or by the SPIFFE ID of who serves it (`spiffeId`), proved at first by roots in a file "
+        "(`bootstrap`).",
+    ),
+    "SC0708": Code(
+        "for which local processes",
+        "Whoever connects to an outbound listener calls with the sidecar's identity. On a Unix "
+        "socket the kernel tells which user that is: `allowUids` names those who may, and without "
+        "it only the sidecar's own user may. Over TCP nobody can tell, so it takes "
+        "`allowAnyLocalProcess: true`.",
+    ),
+    "SC0709": Code(
+        "outbound listener reachable from elsewhere",
+        "An outbound listener is for processes of this machine: a Unix socket or a loopback "
+        "address. Whoever else reached it would call with the sidecar's identity.",
     ),
 }
 
@@ -288,6 +292,29 @@ _TOGETHER: Final = {
         "and no RequestAuthentication is for this workload. Nobody's token is verified then, so "
         "nobody has any: an ALLOW rule that asks for one never matches, and one that asks for "
         "its absence always does.",
+    ),
+    "SC0904": Code(
+        "two documents for one host",
+        "Two VirtualServices route the calls to one host, or two DestinationRules say the same "
+        "thing of it differently. Which of them counts would depend on the order of files. "
+        "DestinationRules that add subsets to one another are joined, as in Istio.",
+    ),
+    "SC0905": Code(
+        "route that leads nowhere",
+        "The destination of a route is a host that no ServiceEntry has, a port it does not have, "
+        "or a subset that no DestinationRule names or no endpoint has the labels of.",
+    ),
+    "SC0906": Code(
+        "routes that no call takes",
+        "A VirtualService is for calls to the services in its `hosts`: those that inbounds name "
+        "as their `service`, which is the host of `to` where it is not written.",
+    ),
+    "SC0907": Code(
+        "nobody is named who may answer",
+        "Calls to the service go over mTLS, and no SPIFFE ID is named of which the server must "
+        "prove one. Write them as `subjectAltNames` in the ServiceEntry, such as "
+        "`spiffe://cluster.local/ns/mcp-prod/sa/files`, or in the `tls` of its DestinationRule, "
+        "where `mode` may also say that the service is no part of the mesh.",
     ),
 }
 

@@ -17,6 +17,7 @@ from ..errors import Where
 from ..policy.limit import LimitPolicy, LimitSpec
 from ..policy.spec import Action, PolicySpec, RuleSpec
 from ..policy.tokens.spec import JwtRuleSpec, TokenPolicySpec
+from .traffic_specs import DestinationRuleSpec, ServiceEntrySpec, VirtualServiceSpec
 
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -152,126 +153,6 @@ class RateLimitSpec:
     selector: Selector = EVERY_WORKLOAD
 
 
-class H2UpgradePolicy(StrEnum):
-    """Whether calls that came over HTTP/1.1 go on over HTTP/2."""
-
-    DEFAULT = "DEFAULT"
-    DO_NOT_UPGRADE = "DO_NOT_UPGRADE"
-    UPGRADE = "UPGRADE"
-
-
-class Balance(StrEnum):
-    """How an endpoint is picked."""
-
-    LEAST_REQUEST = "LEAST_REQUEST"
-    ROUND_ROBIN = "ROUND_ROBIN"
-    RANDOM = "RANDOM"
-
-
-@dataclass(frozen=True, slots=True)
-class OutlierDetection:
-    """When an endpoint is ejected; defaults are Istio's, 0 errors turns a count off."""
-
-    consecutive_5xx_errors: int = 5
-    consecutive_gateway_errors: int = 0
-    split_external_local_origin_errors: bool = False
-    consecutive_local_origin_failures: int = 5
-    interval: float = 10.0
-    base_ejection_time: float = 30.0
-    max_ejection_percent: int = 10
-    min_health_percent: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class TcpPool:
-    """Limits of connections; `idle_timeout` 0 is no timeout."""
-
-    max_connections: int | None = None
-    connect_timeout: float | None = None
-    max_connection_duration: float | None = None
-    idle_timeout: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class HttpPool:
-    """Limits of requests."""
-
-    http1_max_pending_requests: int | None = None
-    http2_max_requests: int | None = None
-    max_requests_per_connection: int | None = None
-    idle_timeout: float | None = None
-    h2_upgrade_policy: H2UpgradePolicy = H2UpgradePolicy.DEFAULT
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionPool:
-    """Limits of one destination; a written 0 is read as not written, as Istio does."""
-
-    tcp: TcpPool = field(default_factory=TcpPool)
-    http: HttpPool = field(default_factory=HttpPool)
-
-
-@dataclass(frozen=True, slots=True)
-class LoadBalancer:
-    """How calls are spread."""
-
-    simple: Balance = Balance.LEAST_REQUEST
-
-
-@dataclass(frozen=True, slots=True)
-class TrafficPolicy:
-    """How the way to one destination is kept healthy; None is a block not written."""
-
-    load_balancer: LoadBalancer = field(default_factory=LoadBalancer)
-    connection_pool: ConnectionPool = field(default_factory=ConnectionPool)
-    outlier_detection: OutlierDetection | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class DestinationRuleSpec:
-    """The traffic policy of *host*, a service's name or `*.suffix`."""
-
-    host: str
-    traffic_policy: TrafficPolicy = field(default_factory=TrafficPolicy)
-
-
-@dataclass(frozen=True, slots=True)
-class ServicePort:
-    """A port callers name; `target_port` is where endpoints listen, 0 the same."""
-
-    number: int
-    name: str
-    protocol: str = "HTTP"
-    target_port: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceEndpoint:
-    """One address of a service: an IP, or the path of a Unix socket."""
-
-    ip: str = ""
-    unix: str = ""
-    ports: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
-    labels: Mapping[str, str] = field(default_factory=lambda: _NONE)
-    weight: int = 1
-    at: Where | None = None
-
-    def port_for(self, port: ServicePort) -> int:
-        """Return where this endpoint listens for calls to *port* (0 for a Unix socket)."""
-        if self.unix:
-            return 0
-        return self.ports.get(port.name) or port.target_port or port.number
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceEntrySpec:
-    """A service by name, with its endpoints."""
-
-    hosts: tuple[str, ...]
-    ports: tuple[ServicePort, ...]
-    endpoints: tuple[ServiceEndpoint, ...]
-
-
 @dataclass(frozen=True, slots=True)
 class PeerAuthentication:
     """Whether callers must prove who they are."""
@@ -388,6 +269,15 @@ class ServiceEntry:
     at: Where
 
 
+@dataclass(frozen=True, slots=True)
+class VirtualService:
+    """Which calls go where, and what happens to them on the way."""
+
+    metadata: Metadata
+    spec: VirtualServiceSpec
+    at: Where
+
+
 Document: TypeAlias = (
     PeerAuthentication
     | RequestAuthentication
@@ -397,4 +287,5 @@ Document: TypeAlias = (
     | RateLimit
     | DestinationRule
     | ServiceEntry
+    | VirtualService
 )

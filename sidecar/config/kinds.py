@@ -1,7 +1,7 @@
 """The kinds of documents: their apiVersions, and the struct each is read with.
 
-A kind that is known and not read yet is an error wherever leaving it out could
-let more through than its author meant, and a warning elsewhere.
+A kind that is known and not read yet is an error: leaving it out would let more
+through than its author meant.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from . import (
     request_authentication,
     services,
     traffic,
+    virtual_services,
 )
 from .bootstrap import Sidecar
 from .documents import (
@@ -30,10 +31,11 @@ from .documents import (
     RateLimit,
     RequestAuthentication,
     ServiceEntry,
+    VirtualService,
     WasmPlugin,
 )
 from .metadata import METADATA
-from .nodes import ListNode, MapNode, Node, ScalarNode
+from .nodes import MapNode, Node, ScalarNode
 from .problem import Notes
 from .schema import Field, Struct, Support, Unread, Unused, as_map, closest
 
@@ -66,7 +68,7 @@ class LaterKind:
     name: str
     versions: tuple[str, ...]
     doc: str
-    lets_more: str = ""
+    lets_more: str
 
 
 def _kind(
@@ -155,6 +157,13 @@ KINDS: Final = (
         ServiceEntry,
         services.SPEC,
     ),
+    _kind(
+        "VirtualService",
+        NETWORKING,
+        "Which calls go where, and what happens to them on the way.",
+        VirtualService,
+        virtual_services.SPEC,
+    ),
 )
 
 LATER_KINDS: Final = (
@@ -170,12 +179,9 @@ LATER_KINDS: Final = (
         "Which definitions of tools are trusted.",
         "A changed definition would reach callers.",
     ),
-    LaterKind("VirtualService", NETWORKING, "How calls are routed, retried and mirrored."),
 )
 
 _BY_NAME: Final = {kind.name: kind for kind in (*KINDS, *LATER_KINDS)}
-# What an http route of a VirtualService may hold that keeps something from callers.
-_RESTRICTING: Final = ("fault", "directResponse", "redirect", "delegate", "corsPolicy", "headers")
 
 
 def is_bootstrap(node: Node) -> bool:
@@ -253,39 +259,10 @@ def _word(table: MapNode, name: str, notes: Notes) -> ScalarNode:
 
 
 def _note_later(kind: LaterKind, table: MapNode, notes: Notes) -> None:
-    key = table.get("kind") or table
-    why = kind.lets_more or _restricts(table)
-    if why:
-        notes.error(
-            "SC0304",
-            f"a {kind.name} cannot be honoured yet",
-            key,
-            why=why,
-            help="remove the document, and say what you need with kinds that act",
-        )
-    else:
-        notes.warning(
-            "SC0303",
-            f"a {kind.name} has no effect yet",
-            key,
-            why="calls go to the server of their listener, once, whatever it says",
-        )
-
-
-def _restricts(table: MapNode) -> str:
-    """Return what a VirtualService keeps from callers, or nothing."""
-    spec = table.get("spec")
-    http = spec.get("http") if isinstance(spec, MapNode) else spec
-    if isinstance(spec, MapNode) and http is None:
-        return ""
-    items = http.items if isinstance(http, ListNode) else ()
-    routes = [one for one in items if isinstance(one, MapNode)]
-    if not items or len(routes) < len(items):
-        return "What it says cannot be read, and might keep something from callers."
-    for route in routes:
-        for name in _RESTRICTING:
-            if route.get(name) is not None:
-                return f"Its `{name}` would not happen, and calls would go through."
-    if all(route.get("match") is not None for route in routes):
-        return "Calls that none of its routes match would go through."
-    return ""
+    notes.error(
+        "SC0304",
+        f"a {kind.name} cannot be honoured yet",
+        table.get("kind") or table,
+        why=kind.lets_more,
+        help="remove the document, and say what you need with kinds that act",
+    )

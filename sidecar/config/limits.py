@@ -73,15 +73,27 @@ class Limits:
     upstream_requests: int = _count(
         1_024, "Calls under way to one server, unless a DestinationRule says."
     )
+    upstream_retries: int = _count(
+        1_024, "Retries under way to one server, unless a DestinationRule says."
+    )
+    mirrored_calls: int = _count(
+        128, "Copies of calls under way to mirrors; beyond them calls are not copied."
+    )
     connect_timeout: float = _time(10, "Making a connection, unless a DestinationRule says.")
     upstream_idle_timeout: float = _time(
         60, "A server's connection without a call, unless a DestinationRule says."
     )
+    dns_refresh: float = _time(5, "Between two look-ups of a name (`resolution: DNS`).")
+    dns_addresses: int = _count(64, "Addresses of one name that are used.")
     drain_timeout: float = _time(30, "Calls under way when the sidecar is told to stop.")
 
     # Memory kept between requests.
     remembered_line_bytes: int = _bytes(32_768, "Header lines already judged, of one caller.")
     remembered_peers: int = _count(256, "Callers whose header lines are kept.")
+    sessions: int = _count(
+        10_000, "Sessions whose endpoint is known; beyond them the longest unused is forgotten."
+    )
+    session_lifetime: float = _time(86_400, "A session without a call, until it is forgotten.")
     rate_limit_buckets: int = _count(
         10_000, "Buckets of RateLimits; when all are in use, new ones of a limit are one."
     )

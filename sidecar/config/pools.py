@@ -9,20 +9,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from .documents import (
+from ..upstream.endpoint import Keepalive
+from .nodes import MapNode, Node, ScalarNode
+from .problem import Notes
+from .schema import DROPPED, Field, Form, Struct, Support, Unused
+from .traffic_specs import (
     ConnectionPool,
     H2UpgradePolicy,
     HttpPool,
     OutlierDetection,
     TcpPool,
 )
-from .nodes import MapNode, Node, ScalarNode
-from .problem import Notes
-from .schema import DROPPED, Field, Form, Struct, Support, Unused
 from .values import Duration, Flag, Whole, Word
 
 _UINT32: Final = Whole(0, 2**32 - 1)
 _PERCENT: Final = Whole(0, 100)
+_PROBES: Final = Whole(0, 127)  # what Linux takes
 _ONLY_H2: Final = "It concerns HTTP/2, which is not spoken to servers yet."
 
 
@@ -131,16 +133,16 @@ TCP: Final = Struct(
             "tcpKeepalive",
             Struct(
                 "TcpKeepalive",
-                dict,
+                Keepalive,
                 (
-                    Field("probes", _UINT32, "Probes without an answer before it counts as lost."),
+                    Field("probes", _PROBES, "Probes without an answer before it counts as lost."),
                     Field("time", Duration(), "How long it is idle before the first probe."),
                     Field("interval", Duration(), "The time between probes."),
                 ),
             ),
-            "Probes on idle connections.",
-            attr=DROPPED,
-            later="Sockets keep the system's settings.",
+            "Probes on idle connections, in whole seconds; what is not written is the system's.",
+            "keepalive",
+            default="no probes",
         ),
         Field(
             "maxConnectionDuration",
@@ -204,9 +206,8 @@ HTTP: Final = Struct(
         Field(
             "maxRetries",
             _COUNT,
-            "Retries under way at most.",
-            attr=DROPPED,
-            later="Nothing that was sent is sent again.",
+            "Retries under way at most; a `retryBudget` takes its place.",
+            default="`limits.upstreamRetries`",
         ),
         Field(
             "idleTimeout",

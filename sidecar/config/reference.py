@@ -171,9 +171,4 @@ def _later_table() -> Iterator[str]:
     yield "|---|---|---|---|"
     for kind in LATER_KINDS:
         versions = ", ".join(f"`{one}`" for one in kind.versions)
-        outcome = (
-            f"an error: {kind.lets_more}"
-            if kind.lets_more
-            else "a warning; an error if it keeps anything from callers"
-        )
-        yield f"| `{kind.name}` | {versions} | {kind.doc} | {outcome} |"
+        yield f"| `{kind.name}` | {versions} | {kind.doc} | an error: {kind.lets_more} |"

@@ -1,4 +1,8 @@
-"""ServiceEntry: Istio's fields, for services whose addresses are written out."""
+"""ServiceEntry: Istio's fields, for services whose addresses are written out or looked up.
+
+Names are looked up only where `resolution: DNS` asks for it; then what answers decides
+where calls go.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +15,13 @@ from types import MappingProxyType
 from typing import Final
 
 from ..errors import Where
-from .addresses import Address, host_pattern, ip_literal, socket_path
-from .documents import ServiceEndpoint, ServiceEntrySpec, ServicePort
+from .addresses import host_name, host_pattern, ip_literal, socket_path
 from .metadata import LABELS
 from .nodes import ListNode, MapNode, Node, ScalarNode
-from .problem import Notes
+from .problem import Notes, Spot
 from .schema import Field, Form, ListOf, MapOf, Struct, Support, Unused, closest
-from .values import Read, Text, Whole, Word
+from .traffic_specs import ServiceEndpoint, ServiceEntrySpec, ServicePort
+from .values import Malformed, Read, Text, Whole, Word
 
 _PORT: Final = Whole(1, 65535)
 _MOST_WEIGHT: Final = 1_000_000
@@ -53,6 +57,7 @@ class _ProtocolForm(Form[str]):
 
 class _Resolution(StrEnum):
     STATIC = "STATIC"
+    DNS = "DNS"
 
 
 class _Location(StrEnum):
@@ -60,7 +65,7 @@ class _Location(StrEnum):
     MESH_INTERNAL = "MESH_INTERNAL"
 
 
-_NO_DNS: Final = "Names are not looked up yet; write each endpoint's address."
+_ALL_ADDRESSES: Final = "All addresses of a name are used: write `DNS`."
 
 PORT: Final = Struct(
     "ServicePort",
@@ -74,10 +79,24 @@ PORT: Final = Struct(
 )
 
 
-def _address(text: str) -> Address:
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where an endpoint is, in one of three ways."""
+
+    ip: str = ""
+    unix: str = ""
+    name: str = ""
+
+
+def _place(text: str) -> _Place:
     if text.startswith("unix:"):
-        return Address(unix=socket_path(text))
-    return Address(ip_literal(text))
+        return _Place(unix=socket_path(text))
+    try:
+        return _Place(ip_literal(text))
+    except Malformed as bad:
+        if text.replace(".", "").isdigit():
+            raise bad from None  # an address with a typing mistake is nobody's name
+    return _Place(name=host_name(text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +112,13 @@ class _WeightForm(Form[int]):
 
 
 def _endpoint(
-    address: Address,
+    address: _Place,
     at: Where,
     ports: Mapping[str, int] = MappingProxyType({}),
     labels: Mapping[str, str] = MappingProxyType({}),
     weight: int = 1,
 ) -> ServiceEndpoint:
-    return ServiceEndpoint(address.ip, address.unix, ports, labels, weight, at)
+    return ServiceEndpoint(address.ip, address.unix, ports, labels, weight, at, address.name)
 
 
 def _check_endpoint(endpoint: ServiceEndpoint, node: MapNode, path: str, notes: Notes) -> None:
@@ -115,8 +134,8 @@ ENDPOINT: Final = Struct(
     (
         Field(
             "address",
-            Read("address", _address),
-            "An IP address, or `unix:/path`.",
+            Read("address", _place),
+            "An IP address, or `unix:/path`; with `resolution: DNS`, a name to look up.",
             required=True,
         ),
         Field("ports", MapOf(Text(longest=256), _PORT, most=128), "Its ports, by their names."),
@@ -134,39 +153,88 @@ ENDPOINT: Final = Struct(
 def _spec(
     hosts: tuple[str, ...],
     ports: tuple[ServicePort, ...],
-    endpoints: tuple[ServiceEndpoint, ...],
+    endpoints: tuple[ServiceEndpoint, ...] = (),
     location: _Location = _Location.MESH_EXTERNAL,
     resolution: _Resolution = _Resolution.STATIC,
 ) -> ServiceEntrySpec:
+    if resolution is _Resolution.DNS and not endpoints:
+        # As in Istio: the service's own names are what is looked up.
+        endpoints = tuple(ServiceEndpoint(name=host) for host in hosts)
     return ServiceEntrySpec(hosts, ports, endpoints)
 
 
 def _check_spec(spec: ServiceEntrySpec, node: MapNode, path: str, notes: Notes) -> None:
     _check_ports(spec, node, path, notes)
-    location = node.get("location")
-    internal = isinstance(location, ScalarNode) and location.value == _Location.MESH_INTERNAL
+    looks_up = _says(node, "resolution", _Resolution.DNS)
+    internal = _says(node, "location", _Location.MESH_INTERNAL)
     written = node.get("endpoints")
     items = written.items if isinstance(written, ListNode) else ()
-    for endpoint, item in zip(spec.endpoints, items, strict=True):
-        _check_names(endpoint, spec, item, path, notes)
-        if endpoint.unix or ip_address(endpoint.ip).is_loopback:
-            continue
-        if internal:
+    if not items:
+        _check_own_names(spec, node, path, notes, looks_up=looks_up)
+    for index, endpoint in enumerate(spec.endpoints):
+        spot = items[index] if items else node.key("hosts")
+        _check_names(endpoint, spec, spot, path, notes)
+        if endpoint.name and not looks_up:
             notes.error(
-                "SC0304",
-                f"`{endpoint.ip}` cannot be a MESH_INTERNAL endpoint yet",
-                item,
-                why="calls to it should be encrypted, and would leave this machine in plaintext",
-                help="name a loopback address or a socket",
+                "SC0211",
+                f"`{endpoint.name}` is not an IP address",
+                spot,
+                why="names are looked up only with `resolution: DNS`",
+                help="write the address itself, or `resolution: DNS`",
             )
-        else:
-            notes.warning(
-                "SC0704",
-                f"calls to `{endpoint.ip}` leave this machine in plaintext",
-                item,
-                why="whoever is on the way can read and change them",
-                help="name a loopback address or a socket, with a sidecar beside the server",
-            )
+        elif not _is_local(endpoint):
+            _note_plaintext(endpoint.ip or endpoint.name, spot, notes, internal=internal)
+
+
+def _says(node: MapNode, name: str, word: str) -> bool:
+    written = node.get(name)
+    return isinstance(written, ScalarNode) and written.value == word
+
+
+def _is_local(endpoint: ServiceEndpoint) -> bool:
+    if endpoint.ip:
+        return ip_address(endpoint.ip).is_loopback
+    return bool(endpoint.unix) or endpoint.name.lower() == "localhost"
+
+
+def _check_own_names(
+    spec: ServiceEntrySpec, node: MapNode, path: str, notes: Notes, *, looks_up: bool
+) -> None:
+    """Note a service that says neither where it is nor what to look up."""
+    if not looks_up:
+        notes.error(
+            "SC0202",
+            f"`endpoints` is missing in {path}",
+            node,
+            help="add `endpoints:`, where it is",
+        )
+    elif any("*" in host for host in spec.hosts):
+        notes.error(
+            "SC0612",
+            f"{path} has a `*` among its hosts, and no endpoints",
+            node.key("hosts"),
+            why="without endpoints its hosts are looked up, and `*` is no name",
+            help="add `endpoints:`, or write the names",
+        )
+
+
+def _note_plaintext(where: str, spot: Spot, notes: Notes, *, internal: bool) -> None:
+    if internal:
+        notes.error(
+            "SC0304",
+            f"`{where}` cannot be a MESH_INTERNAL endpoint yet",
+            spot,
+            why="calls to it should be encrypted, and would leave this machine in plaintext",
+            help="name a loopback address or a socket",
+        )
+    else:
+        notes.warning(
+            "SC0704",
+            f"calls to `{where}` leave this machine in plaintext",
+            spot,
+            why="whoever is on the way can read and change them",
+            help="name a loopback address or a socket, with a sidecar beside the server",
+        )
 
 
 def _check_ports(spec: ServiceEntrySpec, node: MapNode, path: str, notes: Notes) -> None:
@@ -186,7 +254,7 @@ def _check_ports(spec: ServiceEntrySpec, node: MapNode, path: str, notes: Notes)
 
 
 def _check_names(
-    endpoint: ServiceEndpoint, spec: ServiceEntrySpec, node: Node, path: str, notes: Notes
+    endpoint: ServiceEndpoint, spec: ServiceEntrySpec, node: Spot, path: str, notes: Notes
 ) -> None:
     known = {port.name: port for port in spec.ports}
     for name in endpoint.ports:
@@ -215,7 +283,7 @@ SPEC: Final = Struct(
             "endpoints",
             ListOf(ENDPOINT, least=1),
             "Where it is.",
-            required=True,
+            default="with `resolution: DNS`, its hosts",
         ),
         Field(
             "resolution",
@@ -223,12 +291,11 @@ SPEC: Final = Struct(
                 _Resolution,
                 refused=(
                     ("NONE", "There is no other address that a call was sent to."),
-                    ("DNS", _NO_DNS),
-                    ("DNS_ROUND_ROBIN", _NO_DNS),
-                    ("DYNAMIC_DNS", _NO_DNS),
+                    ("DNS_ROUND_ROBIN", _ALL_ADDRESSES),
+                    ("DYNAMIC_DNS", _ALL_ADDRESSES),
                 ),
             ),
-            "How endpoints are found.",
+            "How endpoints are found: as written, or by names that are looked up again and again.",
             required=True,
         ),
         Field(

@@ -25,8 +25,10 @@ from ..policy.tokens.keys import KeyRing
 from ..policy.tokens.rules import TokenRules
 from ..policy.verdict import RuleRef
 from ..upstream.cluster import ClusterSpec
+from ..upstream.route import Action as Way
+from ..upstream.route import Routes
 from .bootstrap import Compat, DefaultAction, HostMode, Inbound, Sidecar
-from .clusters import cluster_of
+from .clusters import cluster_of, merged
 from .documents import (
     AuthorizationPolicy,
     DestinationRule,
@@ -40,10 +42,12 @@ from .documents import (
     RequestAuthentication,
     Selector,
     ServiceEntry,
+    VirtualService,
     WasmPlugin,
 )
 from .limits import Limits
 from .problem import ConfigError, Notes, Place, Problem
+from .routes import RouteCompiler, Ways
 from .selection import Workload, mtls_of
 from .tokens import note_unverified, token_rules
 
@@ -76,6 +80,9 @@ class Service:
     normalization: Normalisation
     mtls: MtlsMode
     body_bytes: int
+    way: Way
+    routes: Routes | None = None  # None: all calls go by `way`
+    spread: bool = False  # calls may go to more than one address
     trusted_proxies: int = 0
 
 
@@ -119,8 +126,16 @@ class _Compiler:
         self._notes = Notes()
         self._workload = Workload(meta.namespace, meta.labels, self._spec.root_namespace)
         self._peers = [d for d in documents if isinstance(d, PeerAuthentication)]
-        self._rules = [d for d in documents if isinstance(d, DestinationRule)]
+        rules = [d for d in documents if isinstance(d, DestinationRule)]
+        self._rules = merged(rules, self._notes)
         self._entries = [d for d in documents if isinstance(d, ServiceEntry)]
+        self._routes = RouteCompiler(
+            [d for d in documents if isinstance(d, VirtualService)],
+            self._entries,
+            self._rules,
+            self._spec.limits,
+            self._notes,
+        )
         self._policies = [
             d
             for d in documents
@@ -136,7 +151,8 @@ class _Compiler:
             for d in documents
             if isinstance(d, RateLimit) and self._is_ours(d, d.spec.selector)
         ]
-        mesh = Mesh(self._spec.trust_domain, self._spec.trust_domain_aliases)
+        own = self._spec
+        mesh = Mesh(own.trust_domain, own.trust_domain_aliases, own.spaced_claims)
         self._rate_limits = RateLimits(limiting, mesh) if limiting else None
         self._tokens = token_rules(
             d.tokens
@@ -161,10 +177,11 @@ class _Compiler:
             cluster = self._cluster(inbound)
             if cluster is not None:
                 cluster = _told_apart(cluster, inbound, clusters)
-                clusters[cluster.name] = cluster
-                services[str(inbound.listen)] = self._service(
-                    inbound, cluster, self._policy(inbound, requests, replies)
-                )
+                ways = self._routes.ways(inbound.to, cluster, _service_of(inbound))
+                self._add(ways, clusters, inbound)
+                policy = self._policy(inbound, ways, requests, replies)
+                services[str(inbound.listen)] = self._service(inbound, cluster, policy, ways)
+        self._routes.note_unused()
         if self._notes.errors:
             raise ConfigError(self._notes.problems)
         return Snapshot(
@@ -224,7 +241,7 @@ class _Compiler:
             )
 
     def _cluster(self, inbound: Inbound) -> ClusterSpec | None:
-        service = inbound.service or inbound.to.host or "localhost"
+        service = _service_of(inbound)
         try:
             return cluster_of(inbound.to, service, self._entries, self._rules, self._spec.limits)
         except ValueError as error:
@@ -234,7 +251,20 @@ class _Compiler:
             self._notes.error(_NO_TARGET, str(error), place)
             return None
 
-    def _service(self, inbound: Inbound, cluster: ClusterSpec, policy: Policy) -> Service:
+    def _add(self, ways: Ways, clusters: dict[str, ClusterSpec], inbound: Inbound) -> None:
+        """Add the clusters of *ways*; one name must not stand for two."""
+        for cluster in ways.clusters:
+            if clusters.setdefault(cluster.name, cluster) != cluster:
+                self._notes.error(
+                    _NO_TARGET,
+                    f"`{cluster.name}` is two things: an inbound's service, and a route's host",
+                    Place(inbound.at or _NOWHERE),
+                    help="give the inbound another `service`",
+                )
+
+    def _service(
+        self, inbound: Inbound, cluster: ClusterSpec, policy: Policy, ways: Ways
+    ) -> Service:
         port = inbound.listen.port
         mode, ports = mtls_of(self._workload, self._peers, self._spec.mtls)
         return Service(
@@ -247,6 +277,9 @@ class _Compiler:
             normalization=self._spec.path_normalization,
             mtls=ports.get(port, mode),
             body_bytes=self._body_bytes(),
+            way=ways.action,
+            routes=ways.routes,
+            spread=ways.spread,
             trusted_proxies=self._spec.trusted_proxies,
         )
 
@@ -260,8 +293,9 @@ class _Compiler:
         ]
         return min(taken, default=limit)
 
-    def _policy(self, inbound: Inbound, requests: Scans, replies: Scans) -> Policy:
+    def _policy(self, inbound: Inbound, ways: Ways, requests: Scans, replies: Scans) -> Policy:
         spec = self._spec
+        counts = self._rate_limits is not None and self._rate_limits.uses_mcp
         rules = RuleSet(
             [document.policy for document in self._policies],
             Mesh(spec.trust_domain, spec.trust_domain_aliases, spec.spaced_claims),
@@ -275,7 +309,8 @@ class _Compiler:
             max_depth=spec.limits.json_depth,
             origins=self._origins(inbound),
             tokens=self._tokens,
-            counts_messages=self._rate_limits is not None and self._rate_limits.uses_mcp,
+            # A route that asks for a tool must know it of every call, as a limit must.
+            counts_messages=counts or (ways.routes is not None and ways.routes.uses_mcp),
         )
 
     def _origins(self, inbound: Inbound) -> Origins:
@@ -319,6 +354,11 @@ class _Compiler:
         except ValueError as error:  # too many patterns, all documents together
             self._notes.error(_NOT_SCANNABLE, str(error), Place(self._inspections[-1].at))
             return None
+
+
+def _service_of(inbound: Inbound) -> str:
+    """Return the name by which rules and routes know where *inbound* leads."""
+    return inbound.service or inbound.to.host or "localhost"
 
 
 def _told_apart(

@@ -1,170 +1,142 @@
 """DestinationRule: Istio's fields and rules of validity.
 
-Of its blocks, `outlierDetection`, `connectionPool` and the simple balancers act.
 What would leave a connection in plaintext that was meant to be encrypted is an
-error; the rest of what does not act yet draws a warning.
+error; the little that does not act draws a warning that says so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import Final, TypeVar
+from collections import Counter
+from types import MappingProxyType
+from typing import Final
 
+from ..upstream.retry import RetryBudget
 from .addresses import host_pattern
-from .documents import Balance, DestinationRuleSpec, LoadBalancer, TrafficPolicy
+from .balancers import BALANCER
+from .client_tls import TLS
 from .metadata import LABELS
-from .nodes import MapNode, Node
+from .nodes import ListNode, MapNode
 from .pools import OUTLIER, POOL
 from .problem import Notes
-from .schema import DROPPED, AnyField, Field, Form, ListOf, Struct, Support, Unused
-from .values import Read, Text, Whole, Word
+from .route_actions import Percent
+from .schema import AnyField, Field, ListOf, Struct, Support, Unused
+from .traffic_specs import DestinationRuleSpec, Subset, TrafficPolicy
+from .values import Read, Text, Whole
 
-T = TypeVar("T")
-
-
-class _Tls(StrEnum):
-    DISABLE = "DISABLE"
+_MOST_SUBSETS: Final = 256
 
 
-_NO_TLS: Final = "The call would go to the server in plaintext."
-_OF_TLS: Final = "It concerns TLS to the server."
-
-TLS: Final[Struct[object]] = Struct(
-    "ClientTLSSettings",
-    dict,
+_BUDGET: Final = Struct(
+    "RetryBudget",
+    lambda percent=20.0, least=3: RetryBudget(percent=percent, least=least),
     (
-        Field(
-            "mode",
-            Word(
-                _Tls,
-                refused=(
-                    ("SIMPLE", _NO_TLS),
-                    ("MUTUAL", _NO_TLS),
-                    ("ISTIO_MUTUAL", _NO_TLS),
-                ),
-            ),
-            "How the way to the server is encrypted: not yet.",
-            default="DISABLE",
-        ),
-        *(
-            Unused(name, Support.INERT, _OF_TLS)
-            for name in (
-                "clientCertificate",
-                "privateKey",
-                "caCertificates",
-                "credentialName",
-                "subjectAltNames",
-                "sni",
-                "insecureSkipVerify",
-                "caCrl",
-            )
-        ),
+        Field("percent", Percent(), "The share of calls under way.", default="20"),
+        Field("minRetryConcurrency", Whole(0), "As many in any case.", "least", default="3"),
     ),
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _SimpleForm(Form[Balance]):
-    """Istio's simple balancers, with the old name of one of them."""
+# -- policies
 
-    @property
-    def name(self) -> str:
-        return self._word.name
-
-    @property
-    def _word(self) -> Word[Balance]:
-        return Word(
-            Balance,
-            refused=(("PASSTHROUGH", "There is no other address that a call was sent to."),),
-        )
-
-    def read(self, node: Node, path: str, notes: Notes) -> Balance:
-        text = Text().read(node, path, notes)
-        if text == "UNSPECIFIED":
-            return Balance.LEAST_REQUEST
-        if text == "LEAST_CONN":
-            notes.warning(
-                "SC0603", "`LEAST_CONN` is an old name", node, help="write `LEAST_REQUEST`"
-            )
-            return Balance.LEAST_REQUEST
-        return self._word.read(node, path, notes)
-
-
-_LEAST: Final = "The least loaded endpoint is taken for every call."
-
-BALANCER: Final = Struct(
-    "LoadBalancerSettings",
-    LoadBalancer,
-    (
-        Field("simple", _SimpleForm(), "How an endpoint is picked.", default="LEAST_REQUEST"),
-        Unused("consistentHash", Support.LATER, _LEAST),
-        Unused("localityLbSetting", Support.LATER, _LEAST),
-        Unused("warmup", Support.LATER, "A new endpoint takes its full share at once."),
-        Unused("warmupDurationSecs", Support.LATER, "A new endpoint takes its full share at once."),
-    ),
-)
 
 _BLOCKS: Final[tuple[AnyField, ...]] = (
     Field("loadBalancer", BALANCER, "How calls are spread."),
     Field("connectionPool", POOL, "Limits of connections and requests."),
     Field("outlierDetection", OUTLIER, "When an endpoint is ejected; never, without this block."),
-    Field("tls", TLS, "How the way to the server is encrypted.", attr=DROPPED),
+    Field("tls", TLS, "How the way to the server is encrypted."),
+    Field("retryBudget", _BUDGET, "How many retries may be under way, in `maxRetries`' place."),
 )
 
-_PORT_SETTINGS: Final[Struct[object]] = Struct(
+
+def _port_policy(port: int, **blocks: object) -> tuple[int, TrafficPolicy]:
+    return port, TrafficPolicy(**blocks)  # type: ignore[arg-type]
+
+
+_PORT_SETTINGS: Final = Struct(
     "PortTrafficPolicy",
-    dict,
+    _port_policy,
     (
         Field(
             "port",
-            Struct("PortSelector", dict, (Field("number", Whole(1, 65535), "The port."),)),
+            Struct(
+                "PortSelector",
+                lambda number: number,
+                (Field("number", Whole(1, 65535), "The port.", required=True),),
+            ),
             "The port they are for.",
+            required=True,
         ),
         *_BLOCKS,
     ),
 )
 
 
-def _check_policy(policy: object, node: MapNode, path: str, notes: Notes) -> None:
+def _policy(ports: tuple[tuple[int, TrafficPolicy], ...] = (), **blocks: object) -> TrafficPolicy:
+    return TrafficPolicy(ports=MappingProxyType(dict(ports)), **blocks)  # type: ignore[arg-type]
+
+
+def _check_policy(policy: TrafficPolicy, node: MapNode, path: str, notes: Notes) -> None:
     if not node.entries:
         notes.error("SC0210", f"{path} is empty", node, help="write one of its blocks")
+    settings = node.get("portLevelSettings")
+    if isinstance(settings, ListNode) and len(policy.ports) < len(settings.items):
+        notes.error(
+            "SC0611",
+            f"{path}.portLevelSettings has a port twice",
+            settings,
+            help="join what is said of one port",
+        )
 
 
-def _policy_struct(make: Callable[..., T]) -> Struct[T]:
-    return Struct(
-        "TrafficPolicy",
-        make,
-        (
-            *_BLOCKS,
-            Field(
-                "portLevelSettings",
-                ListOf(_PORT_SETTINGS),
-                "The same blocks for single ports.",
-                attr=DROPPED,
-                later="The settings of the whole destination hold for all of its ports.",
-            ),
-            Unused("tunnel", Support.LATER, "Calls are HTTP and go to the endpoint directly."),
-            Unused("proxyProtocol", Support.LATER, "The server is told the caller in a header."),
-        ),
-        check=_check_policy,
-    )
-
-
-_SUBSET: Final[Struct[object]] = Struct(
-    "Subset",
-    dict,
+_POLICY: Final = Struct(
+    "TrafficPolicy",
+    _policy,
     (
-        Field("name", Text(), "Its name.", required=True),
-        Field("labels", LABELS, "Labels of its endpoints."),
-        Field("trafficPolicy", _policy_struct(dict), "Its own settings."),
+        *_BLOCKS,
+        Field(
+            "portLevelSettings",
+            ListOf(_PORT_SETTINGS),
+            "The same blocks for single ports, in the place of all of these.",
+            attr="ports",
+        ),
+        Unused("tunnel", Support.LATER, "Calls are HTTP and go to the endpoint directly."),
+        Unused("proxyProtocol", Support.LATER, "The server is told the caller in a header."),
     ),
+    check=_check_policy,
 )
+
+_SUBSET: Final = Struct(
+    "Subset",
+    Subset,
+    (
+        Field("name", Text(longest=128), "Its name.", required=True),
+        Field("labels", LABELS, "Labels that its endpoints have.", default="all endpoints"),
+        Field("trafficPolicy", _POLICY, "Its blocks, in the place of the destination's."),
+    ),
+    located=True,
+)
+
+
+def _spec(
+    host: str, traffic_policy: TrafficPolicy | None = None, subsets: tuple[Subset, ...] = ()
+) -> DestinationRuleSpec:
+    return DestinationRuleSpec(host, traffic_policy or TrafficPolicy(), subsets)
+
+
+def _check_spec(spec: DestinationRuleSpec, node: MapNode, path: str, notes: Notes) -> None:
+    for name, times in Counter(subset.name for subset in spec.subsets).items():
+        if times > 1:
+            notes.error(
+                "SC0611",
+                f"{path} has the subset `{name}` {times} times",
+                node.key("subsets"),
+                help="give each a name of its own",
+            )
+
 
 SPEC: Final = Struct(
     "DestinationRuleSpec",
-    DestinationRuleSpec,
+    _spec,
     (
         Field(
             "host",
@@ -172,15 +144,14 @@ SPEC: Final = Struct(
             "The service that calls go to, or `*.suffix`.",
             required=True,
         ),
-        Field("trafficPolicy", _policy_struct(TrafficPolicy), "Its settings."),
+        Field("trafficPolicy", _POLICY, "Its settings."),
         Field(
             "subsets",
-            ListOf(_SUBSET),
-            "Parts of its endpoints.",
-            attr=DROPPED,
-            later="Nothing routes to a subset yet; the settings of the whole host hold.",
+            ListOf(_SUBSET, most=_MOST_SUBSETS),
+            "Parts of its endpoints, for the routes of a VirtualService.",
         ),
         Unused("exportTo", Support.LATER, "Every sidecar that is given the document uses it."),
         Unused("workloadSelector", Support.LATER, "Every sidecar that is given it uses it."),
     ),
+    check=_check_spec,
 )

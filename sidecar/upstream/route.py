@@ -153,7 +153,10 @@ class Mirror:
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """One cluster that an action leads to; `host` is the service it is a part of."""
+    """One cluster that an action leads to; `host` is the service it is a part of.
+
+    `authority` is what the server sees as Host, where it is not the inbound's own server.
+    """
 
     host: str
     cluster: str
@@ -161,6 +164,7 @@ class Destination:
     hash_on: HashOn | None = None
     request: Edit | None = None
     reply: Edit | None = None
+    authority: bytes = b""
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,7 @@ def document() -> Callable[..., Loaded]:
             "AuthorizationPolicy": "security.istio.io/v1",
             "DestinationRule": "networking.istio.io/v1",
             "ServiceEntry": "networking.istio.io/v1",
+            "VirtualService": "networking.istio.io/v1",
             "WasmPlugin": "extensions.istio.io/v1alpha1",
         }
         written = {

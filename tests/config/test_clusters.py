@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 import pytest
 
 from sidecar.config.addresses import target_of
-from sidecar.config.clusters import cluster_of
+from sidecar.config.clusters import cluster_of, upgrades
 from sidecar.config.documents import DestinationRule, Document, ServiceEntry
 from sidecar.config.limits import Limits
 from sidecar.config.loaded import parse_documents
+from sidecar.config.traffic_specs import H2UpgradePolicy
 from sidecar.upstream.balance import Algorithm
 from sidecar.upstream.cluster import ClusterSpec, EndpointSpec
 from sidecar.upstream.endpoint import Endpoint, OutlierSpec, PoolSpec
@@ -331,3 +332,16 @@ def test_all_blocks_of_one_rule_hold_together() -> None:
     assert found.outlier.consecutive_5xx == 1
     assert (found.balance, found.min_health_percent) == (Algorithm.RANDOM, 50)
     assert len(found.endpoints) == 3
+
+
+def test_upgrades_happen_as_in_istio(vectors: Callable[[str], dict[str, Any]]) -> None:
+    cases = vectors("destination_rule.json")["h2_upgrade"]
+    for case in cases:
+        found = upgrades(
+            H2UpgradePolicy(case["h2UpgradePolicy"]),
+            H2UpgradePolicy(case["meshH2UpgradePolicy"]),
+            is_http=case["portProtocol"] == "HTTP",
+            use_client_protocol=case["useClientProtocol"],
+        )
+        assert found is case["upgrade"], case
+    assert len(cases) == 7

@@ -10,11 +10,11 @@ SOURCE = Path(sidecar.__file__).parent
 
 
 def used() -> set[str]:
-    """Return the codes that any module but the table itself gives to a problem."""
+    """Return the codes that any module but the tables themselves gives to a problem."""
     return {
         code
         for path in SOURCE.rglob("*.py")
-        if path.name != "codes.py"
+        if not path.name.endswith("codes.py")
         for code in re.findall(r'"(SC\d{4})"', path.read_text())
     }
 

@@ -70,7 +70,7 @@ def test_a_document_needs_metadata_and_spec(load: Callable[[str], Loaded]) -> No
     assert codes(load(text + "metadata: {name: a}\nspec: {}\nspecs: {}\n")) == ["SC0204"]
 
 
-@pytest.mark.parametrize("kind", [kind.name for kind in LATER_KINDS if kind.lets_more])
+@pytest.mark.parametrize("kind", [kind.name for kind in LATER_KINDS])
 def test_a_kind_that_keeps_something_out_is_refused_while_it_does_not_act(
     kind: str, document: Document
 ) -> None:
@@ -78,50 +78,6 @@ def test_a_kind_that_keeps_something_out_is_refused_while_it_does_not_act(
     loaded = document(kind, {"any": ["thing"]}, version)
     assert codes(loaded) == ["SC0304"]
     assert loaded.problems[0].why
-
-
-ROUTE = [{"destination": {"host": "a"}}]
-
-
-@pytest.mark.parametrize(
-    ("http", "error"),
-    [
-        ([{"route": ROUTE}], False),
-        ([{"match": [{"uri": {"prefix": "/a"}}], "route": ROUTE}, {"route": ROUTE}], False),
-        ([{"route": ROUTE, "timeout": "5s", "retries": {"attempts": 3}}], False),
-        ([{"match": [{"uri": {"prefix": "/a"}}], "route": ROUTE}], True),
-        ([{"directResponse": {"status": 403}}], True),
-        ([{"route": ROUTE, "fault": {"abort": {"httpStatus": 500}}}], True),
-        ([{"redirect": {"uri": "/b"}}], True),
-        ([{"route": ROUTE, "headers": {"request": {"remove": ["x"]}}}], True),
-        ([{"route": ROUTE, "corsPolicy": {}}], True),
-    ],
-)
-def test_routes_draw_a_warning_and_an_error_where_they_keep_something_out(
-    http: list[dict[str, Any]], error: bool, document: Document
-) -> None:
-    version = "networking.istio.io/v1"
-    loaded = document("VirtualService", {"hosts": ["a"], "http": http}, version)
-    assert codes(loaded) == (["SC0304"] if error else ["SC0303"])
-
-
-@pytest.mark.parametrize(
-    ("spec", "error"),
-    [
-        ({"tcp": []}, False),
-        ({}, False),
-        ({"http": []}, True),
-        ({"http": {}}, True),
-        ({"http": ["x"]}, True),
-        ([], True),
-        (None, True),
-    ],
-)
-def test_routes_that_cannot_be_read_are_taken_for_ones_that_keep_something_out(
-    spec: object, error: bool, document: Document
-) -> None:
-    loaded = document("VirtualService", spec, "networking.istio.io/v1")
-    assert codes(loaded) == (["SC0304"] if error else ["SC0303"])
 
 
 @pytest.mark.parametrize(

@@ -5,16 +5,17 @@ from typing import Any
 
 import pytest
 
-from sidecar.config.documents import (
+from sidecar.config.documents import DestinationRule
+from sidecar.config.loaded import Loaded
+from sidecar.config.traffic_specs import (
     ConnectionPool,
-    DestinationRule,
     H2UpgradePolicy,
     HttpPool,
     OutlierDetection,
     TcpPool,
     TrafficPolicy,
 )
-from sidecar.config.loaded import Loaded
+from sidecar.upstream.endpoint import Keepalive
 
 Document = Callable[..., Loaded]
 Vectors = Callable[[str], dict[str, Any]]
@@ -77,11 +78,13 @@ def test_every_field_of_a_pool_that_acts_comes_out(document: Document) -> None:
             "connectTimeout": "2s",
             "maxConnectionDuration": "1h",
             "idleTimeout": "0s",
+            "tcpKeepalive": {"probes": 3, "time": "1m", "interval": "5s"},
         },
         "http": {
             "http1MaxPendingRequests": 3,
             "http2MaxRequests": 4,
             "maxRequestsPerConnection": 5,
+            "maxRetries": 7,
             "idleTimeout": "6s",
             "h2UpgradePolicy": "DO_NOT_UPGRADE",
         },
@@ -89,7 +92,8 @@ def test_every_field_of_a_pool_that_acts_comes_out(document: Document) -> None:
     loaded = document("DestinationRule", rule(connectionPool=written))
     assert loaded.problems == ()
     assert policy(loaded).connection_pool == ConnectionPool(
-        TcpPool(1, 2.0, 3600.0, 0.0), HttpPool(3, 4, 5, 6.0, H2UpgradePolicy.DO_NOT_UPGRADE)
+        TcpPool(1, 2.0, 3600.0, 0.0, Keepalive(3, 60.0, 5.0)),
+        HttpPool(3, 4, 5, 7, 6.0, H2UpgradePolicy.DO_NOT_UPGRADE),
     )
 
 
@@ -106,8 +110,6 @@ def test_a_written_zero_is_not_written(document: Document) -> None:
 @pytest.mark.parametrize(
     ("pool", "fields"),
     [
-        ({"tcp": {"tcpKeepalive": {"probes": 3, "time": "1m"}}}, ["tcpKeepalive"]),
-        ({"http": {"maxRetries": 3}}, ["maxRetries"]),
         ({"http": {"maxConcurrentStreams": 3}}, ["maxConcurrentStreams"]),
         ({"http": {"http2KeepAlive": {"interval": "1s", "timeout": "1s"}}}, ["http2KeepAlive"]),
         ({"http": {"useClientProtocol": True}}, ["useClientProtocol"]),

@@ -10,15 +10,14 @@ from sidecar.config.documents import (
     AuthorizationPolicy,
     DestinationRule,
     Direction,
-    H2UpgradePolicy,
     MtlsMode,
     OnMatch,
-    OutlierDetection,
     PeerAuthentication,
     Phase,
     WasmPlugin,
 )
 from sidecar.config.loaded import Loaded, parse_documents
+from sidecar.config.traffic_specs import H2UpgradePolicy, OutlierDetection
 from sidecar.policy.spec import Action, OperationSpec, SourceSpec
 
 # How deep each line of each document is, in steps of two spaces.

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from sidecar.config.documents import ServiceEndpoint, ServiceEntry, ServicePort
+from sidecar.config.documents import ServiceEntry
 from sidecar.config.loaded import Loaded
+from sidecar.config.traffic_specs import ServiceEndpoint, ServicePort
 
 Document = Callable[..., Loaded]
 
@@ -84,7 +85,11 @@ def test_an_endpoint_may_be_a_socket(address: str, document: Document) -> None:
         (entry({"address": "unix:/a", "ports": {"http": 1}}), "SC0604"),
         (entry({"address": "127.0.0.1", "ports": {"htp": 1}}), "SC0604"),
         (entry({"address": "127.0.0.1", "serviceAccount": "x"}), "SC0304"),
-        (entry(resolution="DNS"), "SC0304"),
+        (entry(resolution="DNS_ROUND_ROBIN"), "SC0304"),
+        (entry(resolution="DYNAMIC_DNS"), "SC0304"),
+        (entry({"address": "127.0.0.1.2"}), "SC0211"),
+        (entry({"address": "127.0.0.300"}, resolution="DNS"), "SC0211"),
+        (entry({"address": "a.example"}, location="MESH_INTERNAL", resolution="DNS"), "SC0304"),
         (entry(resolution="NONE"), "SC0304"),
         (entry(resolution="STATICK"), "SC0205"),
         (entry(subjectAltNames=["x"]), "SC0304"),
@@ -141,3 +146,61 @@ def test_an_endpoints_port_prefers_its_own_over_the_services() -> None:
     port = ServicePort(80, "http", target_port=81)
     assert ServiceEndpoint("127.0.0.1", ports={"http": 82}).port_for(port) == 82
     assert ServiceEndpoint("127.0.0.1", ports={"other": 82}).port_for(port) == 81
+
+
+def looked_up(**fields: Any) -> dict[str, Any]:
+    spec = entry(**{"resolution": "DNS", **fields})
+    return {name: value for name, value in spec.items() if value is not None}
+
+
+def test_names_are_looked_up_where_that_is_asked_for(document: Document) -> None:
+    endpoints = [
+        {"address": "localhost", "weight": 2, "labels": {"v": "1"}},
+        {"address": "127.0.0.2"},
+        {"address": "files.example", "ports": {"http": 81}},
+    ]
+    loaded = document("ServiceEntry", looked_up(endpoints=endpoints))
+    assert codes(loaded) == ["SC0704"], "the name that is not of this machine"
+    found = only(loaded).spec
+    assert [(one.name, one.ip) for one in found.endpoints] == [
+        ("localhost", ""),
+        ("", "127.0.0.2"),
+        ("files.example", ""),
+    ]
+    assert [one.address(found.ports[0]) for one in found.endpoints] == [
+        "localhost:80",
+        "127.0.0.2:80",
+        "files.example:81",
+    ]
+
+
+def test_without_endpoints_the_services_own_names_are_looked_up(document: Document) -> None:
+    spec = looked_up(endpoints=None, hosts=["localhost", "a.example"])
+    found = only(document("ServiceEntry", spec)).spec
+    assert [one.name for one in found.endpoints] == ["localhost", "a.example"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "code"),
+    [
+        (looked_up(endpoints=None, hosts=["localhost", "*"]), "SC0612"),
+        (looked_up(endpoints=None, resolution="STATIC"), "SC0202"),
+    ],
+)
+def test_a_service_says_where_it_is_or_what_to_look_up(
+    spec: dict[str, Any], code: str, document: Document
+) -> None:
+    assert [problem.code for problem in document("ServiceEntry", spec).errors] == [code]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "address"),
+    [
+        (ServiceEndpoint("127.0.0.1"), "127.0.0.1:80"),
+        (ServiceEndpoint("::1"), "[::1]:80"),
+        (ServiceEndpoint(unix="/run/a.sock"), "unix:/run/a.sock"),
+        (ServiceEndpoint(name="a.example"), "a.example:80"),
+    ],
+)
+def test_an_endpoint_has_one_address_for_a_port(endpoint: ServiceEndpoint, address: str) -> None:
+    assert endpoint.address(ServicePort(80, "http")) == address

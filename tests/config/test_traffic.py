@@ -5,8 +5,12 @@ from typing import Any
 
 import pytest
 
-from sidecar.config.documents import Balance, DestinationRule, TrafficPolicy
+from sidecar.config.documents import DestinationRule
 from sidecar.config.loaded import Loaded
+from sidecar.config.traffic_specs import Balance, LoadBalancer, TrafficPolicy
+from sidecar.upstream.affinity import By, HashOn
+from sidecar.upstream.balance import Warmup
+from sidecar.upstream.retry import RetryBudget
 
 Document = Callable[..., Loaded]
 
@@ -56,7 +60,9 @@ def test_the_simple_balancers_act(
 ) -> None:
     loaded = document("DestinationRule", rule(loadBalancer={"simple": written}))
     assert codes(loaded) == found
-    assert only(loaded).spec.traffic_policy.load_balancer.simple is balance
+    balancer = only(loaded).spec.traffic_policy.load_balancer
+    assert balancer is not None
+    assert balancer.simple is balance
 
 
 @pytest.mark.parametrize(
@@ -67,21 +73,48 @@ def test_the_simple_balancers_act(
         (rule(loadBalancer={"simple": "PASSTHROUGH"}), ["SC0304"]),
         (rule(loadBalancer={"simple": "BEST"}), ["SC0205"]),
         (rule(tls={"mode": "SIMPLE"}), ["SC0304"]),
-        (rule(tls={"mode": "MUTUAL", "clientCertificate": "x"}), ["SC0304"]),
+        (
+            rule(tls={"mode": "MUTUAL", "clientCertificate": "/x", "privateKey": "/y"}),
+            ["SC0304"],
+        ),
+        (rule(tls={"mode": "MUTUAL", "clientCertificate": "/x"}), ["SC0610", "SC0304"]),
+        (rule(tls={"mode": "SIMPLE", "privateKey": "/x"}), ["SC0304", "SC0610"]),
+        (rule(tls={"mode": "ISTIO_MUTUAL", "caCertificates": "/x"}), ["SC0304", "SC0610"]),
+        (rule(tls={"caCertificates": "/x"}), ["SC0610"]),
+        (rule(tls={"mode": "SIMPLE", "caCertificates": "x"}), ["SC0211"]),
+        (rule(tls={"insecureSkipVerify": True}), ["SC0304"]),
+        (rule(tls={"credentialName": "x"}), ["SC0304"]),
         (rule(tls={"mode": "ISTIO_MUTUAL"}), ["SC0304"]),
         (rule(tls={"mod": "SIMPLE"}), ["SC0204"]),
         (
             rule(portLevelSettings=[{"port": {"number": 80}, "tls": {"mode": "SIMPLE"}}]),
-            ["SC0303", "SC0304"],
+            ["SC0304"],
         ),
         (
             {
                 "host": "a",
                 "subsets": [{"name": "v1", "trafficPolicy": {"tls": {"mode": "SIMPLE"}}}],
             },
-            ["SC0303", "SC0304"],
+            ["SC0304"],
         ),
-        ({"host": "a", "subsets": [{"labels": {}}]}, ["SC0303", "SC0202"]),
+        ({"host": "a", "subsets": [{"labels": {}}]}, ["SC0202"]),
+        ({"host": "a", "subsets": [{"name": "v1"}, {"name": "v1"}]}, ["SC0611"]),
+        (rule(portLevelSettings=[{"tls": {}}]), ["SC0202"]),
+        (rule(portLevelSettings=[{"port": {"number": 80}}, {"port": {"number": 80}}]), ["SC0611"]),
+        (rule(retryBudget={"percent": 101}), ["SC0206"]),
+        (
+            rule(loadBalancer={"simple": "RANDOM", "consistentHash": {"useSourceIp": True}}),
+            ["SC0611"],
+        ),
+        (rule(loadBalancer={"consistentHash": {}}), ["SC0203"]),
+        (rule(loadBalancer={"consistentHash": {"useSourceIp": False}}), ["SC0203"]),
+        (
+            rule(loadBalancer={"consistentHash": {"useSourceIp": True, "usePrincipal": True}}),
+            ["SC0203"],
+        ),
+        (rule(loadBalancer={"consistentHash": {"httpCookie": {"path": "/"}}}), ["SC0202"]),
+        (rule(loadBalancer={"consistentHash": {"httpHeaderName": "a b"}}), ["SC0211"]),
+        (rule(loadBalancer={"warmup": {"minimumPercent": 3}}), ["SC0202"]),
     ],
 )
 def test_what_a_rule_may_not_say(
@@ -108,15 +141,12 @@ def test_plaintext_that_is_asked_for_is_what_happens(
 @pytest.mark.parametrize(
     "spec",
     [
-        rule(loadBalancer={"consistentHash": {"useSourceIp": True}}),
-        rule(loadBalancer={"warmup": {"duration": "1m"}}),
+        rule(loadBalancer={"consistentHash": {"useSourceIp": True, "ringHash": {}}}),
         rule(loadBalancer={"localityLbSetting": {}}),
         rule(tunnel={"targetHost": "x"}),
         rule(proxyProtocol={"version": "V2"}),
-        rule(portLevelSettings=[{"port": {"number": 80}, "outlierDetection": {}}]),
         {"host": "a", "exportTo": ["."]},
         {"host": "a", "workloadSelector": {"matchLabels": {"a": "b"}}},
-        {"host": "a", "subsets": [{"name": "v1", "labels": {"v": "1"}}]},
     ],
 )
 def test_what_has_no_effect_yet_draws_a_warning(spec: dict[str, Any], document: Document) -> None:
@@ -132,3 +162,74 @@ def test_a_misplaced_field_is_told_where_it_belongs(document: Document) -> None:
     assert [problem.help for problem in loaded.problems] == [
         "did you mean `trafficPolicy.connectionPool.tcp.maxConnections`?"
     ]
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ({"httpHeaderName": "X-User"}, HashOn(By.HEADER, "x-user")),
+        ({"httpCookie": {"name": "Who"}}, HashOn(By.COOKIE, "Who")),
+        (
+            {"httpCookie": {"name": "Who", "path": "/mcp", "ttl": "60s"}},
+            HashOn(By.COOKIE, "Who", 60.0, "/mcp"),
+        ),
+        ({"httpCookie": {"name": "Who", "ttl": "0s"}}, HashOn(By.COOKIE, "Who", 0.0)),
+        ({"useSourceIp": True}, HashOn(By.SOURCE_IP)),
+        ({"httpQueryParameterName": "who"}, HashOn(By.QUERY, "who")),
+        ({"usePrincipal": True, "useSourceIp": False}, HashOn(By.PRINCIPAL)),
+    ],
+)
+def test_what_is_hashed_comes_out(
+    written: dict[str, Any], meant: HashOn, document: Document
+) -> None:
+    loaded = document("DestinationRule", rule(loadBalancer={"consistentHash": written}))
+    assert codes(loaded) == []
+    balancer = only(loaded).spec.traffic_policy.load_balancer
+    assert balancer is not None
+    assert balancer.hash_on == meant
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ({"warmup": {"duration": "1m"}}, Warmup(60.0)),
+        ({"warmup": {"duration": "1m", "minimumPercent": 5, "aggression": 2}}, Warmup(60.0, 5, 2)),
+        ({"warmupDurationSecs": "30s"}, Warmup(30.0)),
+        ({"simple": "RANDOM"}, None),
+    ],
+)
+def test_a_warm_up_comes_out(
+    written: dict[str, Any], meant: Warmup | None, document: Document
+) -> None:
+    balancer = only(document("DestinationRule", rule(loadBalancer=written))).spec
+    assert balancer.traffic_policy.load_balancer is not None
+    assert balancer.traffic_policy.load_balancer.warmup == meant
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ({}, RetryBudget(percent=20.0, least=3)),
+        ({"percent": 12.5, "minRetryConcurrency": 0}, RetryBudget(percent=12.5, least=0)),
+    ],
+)
+def test_a_retry_budget_has_istios_defaults(
+    written: dict[str, Any], meant: RetryBudget, document: Document
+) -> None:
+    found = only(document("DestinationRule", rule(retryBudget=written)))
+    assert found.spec.traffic_policy.retry_budget == meant
+
+
+def test_ports_and_subsets_come_out_with_policies_of_their_own(document: Document) -> None:
+    random = {"loadBalancer": {"simple": "RANDOM"}}
+    spec = rule(portLevelSettings=[{"port": {"number": 80}, **random}], outlierDetection={})
+    spec["subsets"] = [
+        {"name": "v1", "labels": {"v": "1"}, "trafficPolicy": random},
+        {"name": "v2"},
+    ]
+    found = only(document("DestinationRule", spec)).spec
+    one = TrafficPolicy(load_balancer=LoadBalancer(Balance.RANDOM))
+    assert found.traffic_policy.ports == {80: one}
+    first, second = found.subsets
+    assert (first.name, first.labels, first.traffic_policy) == ("v1", {"v": "1"}, one)
+    assert (second.name, second.labels, second.traffic_policy) == ("v2", {}, TrafficPolicy())
