@@ -17,7 +17,7 @@ from ..config.documents import AuthorizationPolicy, Document, MtlsMode
 from ..config.files import load
 from ..config.kinds import read_document
 from ..config.loaded import Loaded
-from ..config.metadata import namespace_of
+from ..config.metadata import DEFAULT_NAMESPACE, namespace_of
 from ..config.parse import parse
 from ..config.problem import ConfigError, Level, Notes, Problem
 from ..config.report import render
@@ -76,13 +76,11 @@ def prepared(
     """Load *paths* for the workload that the flags name. Raises StartError."""
     settings = _mesh(mesh) if mesh is not None else {}
     namespace, name = _workload(workload)
-    loaded = load(paths)
-    if loaded.bootstrap is None and (compat or not loaded.errors):
+    loaded = _loaded(paths, {}, compat)
+    if loaded.bootstrap is None and not loaded.errors:
         root = str(settings.get("root_namespace", ""))
         namespace = namespace or _only_namespace(loaded.documents, root)
-        loaded = load(paths, given={_FLAGS: _made_up(namespace, name)})
-    if compat and loaded.errors:
-        loaded = _as_istio_takes(loaded)
+        loaded = _loaded(paths, {_FLAGS: _made_up(namespace, name)}, compat)
     bootstrap = loaded.bootstrap
     if bootstrap is None or loaded.errors:
         raise _unsound(loaded.problems, loaded)
@@ -104,12 +102,18 @@ def prepared(
     return Setup(replace(bootstrap, metadata=metadata, spec=spec), loaded)
 
 
+def _loaded(paths: Sequence[str], given: Mapping[str, bytes], compat: str | None) -> Loaded:
+    loaded = load(paths, given=given)
+    return _as_istio_takes(loaded) if compat and loaded.errors else loaded
+
+
 def _as_istio_takes(loaded: Loaded) -> Loaded:
     """Return *loaded* with the policies that are unsound in part as Istio would take them.
 
     Where anything else is wrong, it comes back as it is.
     """
-    namespace = loaded.bootstrap.metadata.namespace if loaded.bootstrap is not None else ""
+    bootstrap = loaded.bootstrap
+    namespace = DEFAULT_NAMESPACE if bootstrap is None else bootstrap.metadata.namespace
     taken: list[Document] = []
     for file in dict.fromkeys(one.where.file for one in loaded.errors):
         parsed = parse(Path(file).read_bytes(), file) if Path(file).is_file() else None
@@ -187,7 +191,7 @@ def _only_namespace(documents: Sequence[Document], root: str) -> str:
             f"the policies are of several namespaces: {', '.join(sorted(own)[:8])}",
             "name the server that is asked: `--workload NS/NAME`",
         )
-    return own[0] if own else "default"
+    return own[0] if own else DEFAULT_NAMESPACE
 
 
 def _labels_of(documents: Sequence[Document], namespace: str) -> Mapping[str, str]:

@@ -9,7 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.authz import Check, policy
+
+from sidecar.cli.authz_judge import Judge
+from sidecar.cli.authz_request import Malformed, from_line
+from sidecar.config.loaded import parse_documents
+from sidecar.config.report import visible
+
+BOOTSTRAP = {
+    "apiVersion": "sidecar/v1",
+    "kind": "Sidecar",
+    "metadata": {"name": "a", "namespace": "foo"},
+    "spec": {"inbound": [{"listen": "127.0.0.1:8443", "to": "http://127.0.0.1:9000"}]},
+}
 
 
 @pytest.fixture
@@ -146,3 +160,58 @@ def test_requests_are_read_from_stdin(check: Check) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert [json.loads(one)["at"] for one in done.stdout.splitlines()] == ["policies/a.json:1"] * 2
     assert done.stdout.startswith('{"name": "one", "verdict": "allow"')
+
+
+def test_what_istios_validation_refuses_is_taken_as_its_compiler_takes_it(check: Check) -> None:
+    ports = {"to": [{"operation": {"ports": ["81", "x"]}}]}
+    check.document("a.json", policy({"action": "DENY", "rules": [ports]}))
+    questions = [{"destination": {"port": port}} for port in (80, 81)]
+    assert check.ask(questions) == []
+    assert check.code == 78
+    answers = check.ask(questions, "--compat", "istio")
+    assert [one["verdict"] for one in answers] == ["allow", "deny"]
+    assert "warning[SC0407]" in check.told
+    check.document("b.json", policy({"rules": [{"to": []}]}, "q"))  # would ask nothing at all
+    assert check.ask(questions, "--compat", "istio") == []
+    assert check.code == 78
+
+
+def judge() -> Judge:
+    allow = policy({"rules": [{"to": [{"operation": {"tools": ["a"], "paths": ["/mcp"]}}]}]})
+    text = f"{json.dumps(BOOTSTRAP)}\n---\n{json.dumps(allow)}"
+    loaded = parse_documents(text.encode(), "f.yaml")
+    assert loaded.bootstrap is not None
+    return Judge(loaded.bootstrap, loaded.documents)
+
+
+JUDGE = judge()
+TEXTS = st.text(st.sampled_from('aZ0 /:%\r\n\0é\u202e\ud800{}"\\'), max_size=9)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=5,
+)
+SOURCES = st.dictionaries(
+    st.sampled_from(["mtls", "principal", "ip", "remoteIp"]),
+    VALUES | st.sampled_from([True, "spiffe://a/b", "10.0.0.1"]),
+)
+NAMES = ("name", "protocol", "source", "destination", "method", "path", "host", "headers")
+
+
+@settings(max_examples=200)
+@given(
+    st.dictionaries(
+        st.sampled_from([*NAMES, "sni", "jwtClaims", "mcp"]),
+        VALUES | SOURCES | st.sampled_from(["GET", "POST", "/mcp", "tcp", "http"]),
+    )
+)
+def test_every_line_has_an_answer(request_: dict[str, Any]) -> None:
+    try:
+        question = from_line(json.dumps(request_))
+    except Malformed:
+        return
+    answer = JUDGE.answer(question, 0.0)
+    assert answer.verdict in ("allow", "deny", "refuse")
+    assert answer.reason
+    assert json.loads(json.dumps(answer.as_dict()))["verdict"] == answer.verdict
+    assert "\n" not in visible(answer.line("a", "b"))
