@@ -198,6 +198,9 @@ class App:
             spawn=self._tasks.spawn,
             live=self._live,
             identify=self._identify,
+            streams=limits.streams,
+            http2=service.http2,
+            h2c=service.h2c,
         )
 
     def _identify(self, transport: asyncio.BaseTransport, down: Connection) -> Peer | None:

@@ -57,7 +57,7 @@ class Inbound:
 
     `service` is the name by which documents speak of it. On `plain_paths` bodies
     need not be MCP. Pages of `allowed_origins` may call from a browser, of this machine
-    if there are none.
+    if there are none. `http2` is offered over TLS; `h2c` is taken without TLS.
     """
 
     listen: Address
@@ -66,6 +66,8 @@ class Inbound:
     service: str = ""
     plain_paths: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
+    http2: bool = True
+    h2c: bool = False
     at: Where | None = None
 
 

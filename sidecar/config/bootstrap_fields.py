@@ -133,9 +133,11 @@ def _inbound(
     service: str = "",
     plain_paths: tuple[str, ...] = (),
     allowed_origins: tuple[str, ...] = (),
+    http2: bool = True,
+    h2c: bool = False,
 ) -> Inbound:
     usual = HostMode.UPSTREAM if to.is_local else HostMode.PRESERVE
-    return Inbound(listen, to, host or usual, service, plain_paths, allowed_origins, at)
+    return Inbound(listen, to, host or usual, service, plain_paths, allowed_origins, http2, h2c, at)
 
 
 def _check_inbound(inbound: Inbound, node: MapNode, path: str, notes: Notes) -> None:
@@ -188,6 +190,13 @@ INBOUND: Final = Struct(
             ListOf(Read("origin", _origin), least=1, most=256),
             "Web pages that may call from a browser, such as `https://app.example`; `*`: any.",
             default="those of this machine: loopback, and the address of `listen`",
+        ),
+        Field("http2", Flag(), "Offer HTTP/2 to callers over TLS.", default="true"),
+        Field(
+            "h2c",
+            Flag(),
+            "Take HTTP/2 from callers without TLS who begin with it.",
+            default="false",
         ),
     ),
     check=_check_inbound,

@@ -63,6 +63,7 @@ class Limits:
 
     # Connections.
     connections: int = _count(1_024, "Callers' connections.")
+    streams: int = _count(100, "Requests under way at once on one HTTP/2 connection.")
     handshakes: int = _count(128, "TLS handshakes under way at once.")
     upstream_connections: int = _count(
         1_024, "Connections to one server, unless a DestinationRule says."

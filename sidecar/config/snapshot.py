@@ -84,6 +84,8 @@ class Service:
     routes: Routes | None = None  # None: all calls go by `way`
     spread: bool = False  # calls may go to more than one address
     trusted_proxies: int = 0
+    http2: bool = True
+    h2c: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +283,8 @@ class _Compiler:
             routes=ways.routes,
             spread=ways.spread,
             trusted_proxies=self._spec.trusted_proxies,
+            http2=inbound.http2,
+            h2c=inbound.h2c,
         )
 
     def _body_bytes(self) -> int:

@@ -29,11 +29,14 @@ class Caller(Protocol):
     peer: Peer
     local_ip: str  # the address that the caller reached us at
     forwarded_for: bytes  # the lines that tell the server who called
-    paused: bool  # the caller does not take what we write
     gone: bool
     half_closed: bool  # the caller sends no more, and may or may not still read
     close_after: bool  # what it speaks over serves nothing after this
     streaming: Call | None  # the call whose reply is passing, piece by piece
+
+    @property
+    def paused(self) -> bool:
+        """Whether the caller does not take what we write."""
 
     def allow(self, seconds: float) -> None:
         """Give what goes on *seconds* from now, and never more than the certificate's life."""
@@ -108,3 +111,6 @@ class Door:
     spawn: Callable[..., asyncio.Task[None]]
     live: set[Connection]
     identify: Callable[[asyncio.BaseTransport, Connection], Peer | None]
+    streams: int = 100  # requests under way at once on one HTTP/2 connection
+    http2: bool = True  # offered to callers over TLS
+    h2c: bool = False  # taken from callers without TLS who begin with it

@@ -17,16 +17,19 @@ from enum import StrEnum
 from typing import Final
 
 from ..errors import IdentityError, StartError
+from ..http.h2_frames import PREFACE
 from ..policy.call import Peer
 from .caller import Door
 from .downstream import Downstream
+from .downstream2 import Downstream2
 from .tasks import Tasks
-from .tls import Identity, asked_name, reason_of
+from .tls import HTTP2, Identity, asked_name, reason_of
 
 _BACKLOG: Final = 1024
 _ACCEPTS_A_TURN: Final = 32
 _TLS_HANDSHAKE: Final = 0x16  # the first byte of a TLS record that opens a handshake
 _EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_GLANCE: Final = 0.02  # seconds between two looks at a first line that is not whole
 _GOODBYE: Final = 5.0  # seconds to flush what was written, and for a caller to close TLS
 _PAUSE: Final = 0.2  # seconds without accepting, once the process is out of descriptors
 
@@ -146,26 +149,59 @@ class Listener:
         if secure:
             if identity is None:
                 raise IdentityError("no_identity", "this sidecar has no certificate yet")
-            context = identity.context
+            context = identity.context if door.http2 else identity.http1_context
+        opens: type[Opening | Downstream | Downstream2] = Opening
+        if not secure:
+            prior = door.h2c and await self._begins(sock, PREFACE[:4])
+            opens = Downstream2 if prior else Downstream
         await self._loop.connect_accepted_socket(
-            lambda: Downstream(door, self._loop),
+            lambda: opens(door, self._loop),
             sock,
             ssl=context,
             ssl_shutdown_timeout=_GOODBYE if context is not None else None,
         )
 
     async def _is_tls(self, sock: socket.socket) -> bool:
-        """Look at the first byte without taking it: TLS must authenticate, all else is plain."""
+        """Look at the first byte: TLS must authenticate, all else is plain."""
+        return (await self._peek(sock, 1))[0] == _TLS_HANDSHAKE
+
+    async def _begins(self, sock: socket.socket, opening: bytes) -> bool:
+        """Look whether *opening* is what comes first."""
+        first = await self._peek(sock, len(opening))
+        while len(first) < len(opening) and opening.startswith(first):
+            await asyncio.sleep(_GLANCE)  # the socket stays readable: it can't tell of more
+            first = await self._peek(sock, len(opening))
+        return first == opening
+
+    async def _peek(self, sock: socket.socket, most: int) -> bytes:
+        """Wait for the first bytes and return them without taking them."""
         ready = asyncio.Event()
         self._loop.add_reader(sock.fileno(), ready.set)
         try:
             await ready.wait()
         finally:
             self._loop.remove_reader(sock.fileno())
-        first = sock.recv(1, socket.MSG_PEEK)
+        first = sock.recv(most, socket.MSG_PEEK)
         if not first:
             raise ConnectionResetError("closed before the first byte")
-        return first[0] == _TLS_HANDSHAKE
+        return first
+
+
+class Opening(asyncio.Protocol):
+    """A connection whose handshake ends: what was agreed in it says who goes on with it."""
+
+    __slots__ = ("_door", "_loop")
+
+    def __init__(self, door: Door, loop: asyncio.AbstractEventLoop) -> None:
+        self._door = door
+        self._loop = loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        agreed = transport.get_extra_info("ssl_object").selected_alpn_protocol()
+        speaks: type[Downstream | Downstream2] = Downstream2 if agreed == HTTP2 else Downstream
+        protocol = speaks(self._door, self._loop)
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
 
 
 def peer_of(transport: asyncio.BaseTransport, gate: Gate) -> Peer | None:

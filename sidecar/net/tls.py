@@ -17,7 +17,8 @@ from ..errors import IdentityError, StartError
 from ..spiffe.bundle import Bundles
 from ..spiffe.svid import X509Svid, verify
 
-ALPN: Final = ("http/1.1",)
+HTTP1: Final = "http/1.1"
+HTTP2: Final = "h2"
 _MAX_SEEN: Final = 1024  # chains remembered as judged
 _DER: Final = 2  # _ssl.ENCODING_DER
 
@@ -46,6 +47,7 @@ class Identity:
     svid: X509Svid
     bundles: Bundles
     context: ssl.SSLContext
+    http1_context: ssl.SSLContext  # the same without an offer of HTTP/2
     _seen: dict[tuple[bytes, ...], X509Svid] = field(default_factory=dict, compare=False)
     pair: Pair | None = field(default=None, repr=False, compare=False)  # to call others with
 
@@ -78,21 +80,24 @@ class Pair:
 def make_identity(svid: X509Svid, bundles: Bundles, pair: Pair, now: float) -> Identity:
     """Return an identity of a *pair* that was checked. Raises StartError if TLS refuses it."""
     try:
-        context = _server_context(pair, bundles)
+        context = _server_context(pair, bundles, (HTTP2, HTTP1))
         _try(context, pair, bundles, now)
+        http1_context = _server_context(pair, bundles)
     except (ssl.SSLError, OSError, IdentityError) as error:
         raise StartError(
             f"TLS does not take the certificate of `{svid.id}`: {error}",
             help="issue a new pair with `sidecar issue-cert`",
         ) from None
-    return Identity(svid, bundles, context, pair=pair)
+    return Identity(svid, bundles, context, http1_context, pair=pair)
 
 
-def _server_context(pair: Pair, bundles: Bundles) -> ssl.SSLContext:
+def _server_context(
+    pair: Pair, bundles: Bundles, protocols: Sequence[str] = (HTTP1,)
+) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.num_tickets = 0
-    context.set_alpn_protocols(list(ALPN))
+    context.set_alpn_protocols(list(protocols))
     _load(context, pair)
     _trust(context, bundles)
     context.verify_mode = ssl.CERT_REQUIRED

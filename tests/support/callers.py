@@ -16,6 +16,7 @@ from sidecar.http.lines import LineTables
 from sidecar.net.caller import Connection, Door, Serve, Times
 from sidecar.net.deadlines import Deadlines
 from sidecar.net.downstream import Downstream
+from sidecar.net.downstream2 import Downstream2
 from sidecar.net.tasks import Tasks
 from sidecar.policy.call import Peer
 from sidecar.spiffe.id import SpiffeId
@@ -56,7 +57,14 @@ class Callers:
 
     def connect(self, *, secure: bool = True) -> Pipe:
         """Return a new connection; the test is its caller."""
-        door = Door(
+        return Pipe(Downstream(self._door(), loop()), secure=secure)
+
+    def connect2(self, *, streams: int = 100) -> Pipe:
+        """The same over HTTP/2."""
+        return Pipe(Downstream2(self._door(streams), loop()))
+
+    def _door(self, streams: int = 100) -> Door:
+        return Door(
             inbound=self.inbound,
             port=8443,
             bounds=self.bounds,
@@ -67,5 +75,5 @@ class Callers:
             spawn=self.tasks.spawn,
             live=self.live,
             identify=self.identify,
+            streams=streams,
         )
-        return Pipe(Downstream(door, loop()), secure=secure)

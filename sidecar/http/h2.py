@@ -1,0 +1,314 @@
+"""One HTTP/2 connection, of either side: bytes in, events out, frames written within the windows.
+
+hyper-h2 judges frames and keeps the windows; what it leaves open is bounded
+here: the work of one turn, the glitches of a connection, the order in which
+streams may write. It does no I/O and is told the time. (RFC 9113.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple, TypeAlias
+
+import h2.connection
+import h2.events
+from h2.config import H2Configuration
+from h2.errors import ErrorCodes
+from h2.exceptions import ProtocolError as H2ProtocolError
+from h2.settings import SettingCodes, Settings
+
+from ..errors import ProtocolError
+from .h2_budget import RESET, SENT, Budget
+from .h2_frames import FrameCutter, FrameTooLong, GoAway, write_goaway, write_reset
+from .h2_outgoing import Outgoing
+from .lines import Pair
+
+NO_ERROR: Final = ErrorCodes.NO_ERROR
+PROTOCOL: Final = ErrorCodes.PROTOCOL_ERROR
+INTERNAL: Final = ErrorCodes.INTERNAL_ERROR
+REFUSED: Final = ErrorCodes.REFUSED_STREAM
+CANCEL: Final = ErrorCodes.CANCEL
+CALM: Final = ErrorCodes.ENHANCE_YOUR_CALM
+
+_FRAME: Final = 16_384  # bytes of a DATA frame at most, whatever the peer would take
+_TABLE: Final = 4_096  # bytes of our encoder's table at most, whatever the peer offers
+_HEADER_LIST: Final = 65_536  # bytes of a decoded header block; above it nothing is told
+_AHEAD: Final = 65_536  # bytes written ahead of the transport
+_TINY: Final = 256  # a DATA frame with less is a glitch, unless it ends its stream
+_REMEMBERED: Final = 1_024  # closed streams of which it is known how they ended
+
+
+class Head(NamedTuple):
+    """A message's header fields; on a caller's connection that opens the stream."""
+
+    stream: int
+    fields: Sequence[Pair]
+    ended: bool
+
+
+class Interim(NamedTuple):
+    """The header fields of an interim reply."""
+
+    stream: int
+    fields: Sequence[Pair]
+
+
+class Data(NamedTuple):
+    """A piece of a body; `size` is what `taken` gives back to the window."""
+
+    stream: int
+    data: bytes
+    size: int
+    ended: bool
+
+
+class Trailers(NamedTuple):
+    """What ends a message after its body."""
+
+    stream: int
+    fields: Sequence[Pair]
+
+
+class Reset(NamedTuple):
+    """A stream is no more."""
+
+    stream: int
+    code: int
+
+
+Event: TypeAlias = Head | Interim | Data | Trailers | Reset | GoAway
+
+
+class _Connection(h2.connection.H2Connection):
+    MAX_CLOSED_STREAMS = _REMEMBERED
+
+
+class Http2:
+    """`feed` what came, `turn` until nothing is `ready`; `out` is what is to be sent.
+
+    As a server it takes at most *streams* at a time.
+    """
+
+    __slots__ = (
+        "_budget",
+        "_cutter",
+        "_extra",
+        "_h2",
+        "_stalled",
+        "_writing",
+        "_written",
+        "broken",
+    )
+
+    def __init__(self, now: float, *, server: bool, streams: int = 100) -> None:
+        self._h2 = _Connection(
+            H2Configuration(
+                client_side=not server,
+                # Ours judge the fields, once for both protocols.
+                validate_inbound_headers=False,
+                normalize_inbound_headers=False,
+                validate_outbound_headers=False,
+                normalize_outbound_headers=False,
+            )
+        )
+        values: dict[SettingCodes, int] = {
+            SettingCodes.MAX_CONCURRENT_STREAMS: streams,
+            SettingCodes.MAX_HEADER_LIST_SIZE: _HEADER_LIST,
+        }
+        if not server:
+            values[SettingCodes.ENABLE_PUSH] = 0
+        self._h2.local_settings = Settings(client=not server, initial_values=values)
+        self._h2.initiate_connection()
+        self._cutter = FrameCutter(preface=server)
+        self._budget = Budget(now)
+        self._writing: dict[int, Outgoing] = {}  # streams with something unsent, in turn
+        self._stalled: dict[int, Outgoing] = {}  # the same, whose windows are closed
+        self._written: set[int] = set()
+        self._extra = b""
+        self.broken = False
+
+    # -- in
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that have come and were not looked at."""
+        return self._cutter.waiting
+
+    @property
+    def slow(self) -> bool:
+        """Whether a preface, a frame or a header block has begun and is not whole."""
+        return self._cutter.began
+
+    @property
+    def in_block(self) -> bool:
+        """Whether a header block has begun and is not whole."""
+        return self._cutter.in_block
+
+    @property
+    def last(self) -> int:
+        """The highest stream that the peer has opened."""
+        return self._h2.highest_inbound_stream_id
+
+    def feed(self, data: bytes) -> None:
+        """Take what came."""
+        self._cutter.feed(data)
+
+    def turn(self, now: float) -> tuple[list[Event], bool]:
+        """Return what a bounded part of it means, and whether there is more to look at.
+
+        Raises ProtocolError where the connection can't go on: `out` then ends with GOAWAY.
+        """
+        try:
+            turn = self._cutter.turn()
+            received = self._h2.receive_data(turn.data) if turn.data else []
+        except FrameTooLong:
+            raise self._break("a frame is too long", ErrorCodes.FRAME_SIZE_ERROR) from None
+        except H2ProtocolError as error:
+            self.broken = True  # hyper-h2 has written its GOAWAY
+            raise ProtocolError(f"HTTP/2: {error or type(error).__name__}") from None
+        events: list[Event] = []
+        cost = float(turn.frames)
+        for one in received:
+            cost += self._read(one, events)
+        if turn.goaway is not None:
+            events.append(turn.goaway)
+        if cost > 0 and not self._budget.spend(cost, now):
+            raise self._break("too many frames that ask for nothing", CALM)
+        return events, turn.more
+
+    def _read(self, event: h2.events.Event, events: list[Event]) -> float:
+        """Translate one event; return what it costs beside its frame, which is counted as one."""
+        match event:
+            case h2.events.RequestReceived() | h2.events.ResponseReceived():
+                events.append(Head(event.stream_id, event.headers, event.stream_ended is not None))
+                return -1
+            case h2.events.DataReceived():
+                ended = event.stream_ended is not None
+                size = event.flow_controlled_length
+                events.append(Data(event.stream_id, event.data, size, ended))
+                return -1 if ended or len(event.data) >= _TINY else 0
+            case h2.events.TrailersReceived():
+                events.append(Trailers(event.stream_id, event.headers))
+                return -1
+            case h2.events.InformationalResponseReceived():
+                events.append(Interim(event.stream_id, event.headers))
+            case h2.events.StreamReset():
+                self._drop(event.stream_id)
+                events.append(Reset(event.stream_id, int(event.error_code or 0)))
+                return RESET
+            case h2.events.WindowUpdated() if event.stream_id:
+                if event.stream_id in self._stalled:
+                    self._writing[event.stream_id] = self._stalled.pop(event.stream_id)
+            case h2.events.WindowUpdated() | h2.events.RemoteSettingsChanged():
+                self._writing |= self._stalled
+                self._stalled.clear()
+                if self._h2.encoder.header_table_size > _TABLE:
+                    self._h2.encoder.header_table_size = _TABLE
+        return 0
+
+    def _drop(self, stream: int) -> None:
+        self._writing.pop(stream, None)
+        self._stalled.pop(stream, None)
+
+    def _break(self, why: str, code: int) -> ProtocolError:
+        self.goaway(code)
+        self.broken = True
+        return ProtocolError(f"HTTP/2: {why}")
+
+    def taken(self, stream: int, size: int) -> None:
+        """Let *size* bytes more come on *stream*: as many were taken off it."""
+        if size and not self.broken:
+            self._h2.acknowledge_received_data(size, stream)
+
+    def earn(self, gain: float) -> None:
+        """Something useful was done for this peer."""
+        self._budget.earn(gain)
+
+    # -- out
+
+    def open(self) -> int:
+        """Return the number of a new stream of ours. Raises ProtocolError if there is none left."""
+        try:
+            return self._h2.get_next_available_stream_id()
+        except H2ProtocolError as error:
+            raise ProtocolError(str(error)) from None
+
+    @property
+    def room(self) -> int:
+        """How many streams the peer takes from us at a time."""
+        return self._h2.remote_settings.max_concurrent_streams
+
+    def head(self, stream: int, fields: Iterable[Pair], *, end: bool = False) -> None:
+        """Send a message's head."""
+        if not self.broken:
+            self._h2.send_headers(stream, fields, end_stream=end)
+
+    def body(self, stream: int, data: bytes, *, end: bool = False) -> None:
+        """Send more of a body as the windows allow; what they don't waits."""
+        if self.broken or not (data or end):
+            return
+        outgoing = self._writing.get(stream) or self._stalled.get(stream)
+        if outgoing is None:
+            outgoing = self._writing[stream] = Outgoing()
+        outgoing.put(data, end=end)
+
+    def unsent(self, stream: int) -> int:
+        """Return the bytes that wait on *stream*; its end counts as one."""
+        outgoing = self._writing.get(stream) or self._stalled.get(stream)
+        return 0 if outgoing is None else outgoing.size + outgoing.ends
+
+    def reset(self, stream: int, code: int) -> None:
+        """Break *stream* off; what waits on it is dropped."""
+        self._drop(stream)
+        if not self.broken:
+            try:
+                self._h2.reset_stream(stream, code)
+            except H2ProtocolError:
+                # Closed on both sides: hyper-h2 has nothing more to say, we may (RFC 9113 5.1).
+                self._extra += write_reset(stream, code)
+
+    def goaway(self, code: int, last: int | None = None) -> None:
+        """Tell the peer that no stream above *last* is served; those below go on."""
+        self._extra += write_goaway(self.last if last is None else last, code)
+
+    def ping(self) -> None:
+        """Ask for a sign of life."""
+        if not self.broken:
+            self._h2.ping(b"sidecar ")
+
+    def out(self) -> bytes:
+        """Return what is to be sent now; call again until it is nothing."""
+        sent = self._write() if self._writing and not self.broken else 0
+        self._budget.earn(sent * SENT)
+        data = self._h2.data_to_send()
+        if self._extra:
+            data, self._extra = data + self._extra, b""
+        return data
+
+    def written(self) -> Iterable[int]:
+        """Return the streams of whose bodies something was sent since the last call."""
+        if not self._written:
+            return ()
+        written, self._written = self._written, set()
+        return written
+
+    def _write(self) -> int:
+        """Let the streams write, a frame each in turn; return how many frames that were."""
+        ahead = sent = 0
+        writing = self._writing
+        most = min(_FRAME, self._h2.max_outbound_frame_size)
+        while writing and ahead < _AHEAD:
+            stream = next(iter(writing))
+            outgoing = writing.pop(stream)
+            room = min(most, self._h2.local_flow_control_window(stream))
+            if room <= 0 and outgoing.size:
+                self._stalled[stream] = outgoing
+                continue
+            piece = outgoing.take(room)
+            self._h2.send_data(stream, piece, end_stream=outgoing.done)
+            ahead += len(piece) + 9
+            sent += 1
+            self._written.add(stream)
+            if outgoing.size:
+                writing[stream] = outgoing  # behind the others
+        return sent

@@ -1,0 +1,316 @@
+"""One HTTP/2 connection of a caller: frames in, a Stream for each request, frames out.
+
+What comes is worked on in bounded turns, and not read while the caller does not
+take what we write. A caller that breaks the protocol or its budget gets GOAWAY
+and is left; a drain says GOAWAY, takes nothing new and lets streams finish.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, cast
+
+from ..errors import ProtocolError
+from ..http.h2 import NO_ERROR, Data, Event, Head, Http2, Reset, Trailers
+from ..http.h2_frames import GoAway
+from ..http.h2_head import judge_trailers, request_head
+from ..http.lines import LineTable
+from ..policy.call import Peer
+from .caller import Door
+from .deadlines import NEVER
+from .stream import Stream
+
+_GOODBYE: Final = 1.0  # seconds to read our GOAWAY before the connection breaks
+_DISCARDED: Final = 1 << 18  # bytes that are read and dropped meanwhile
+
+
+class Downstream2(asyncio.Protocol):
+    """A caller's connection over HTTP/2; each of its `exchanges` is a stream."""
+
+    __slots__ = (
+        "_ended",
+        "_flushing",
+        "_loop",
+        "_slow",
+        "_streams",
+        "_table",
+        "_transport",
+        "_turning",
+        "deadline",
+        "door",
+        "draining",
+        "expires",
+        "forwarded_for",
+        "gone",
+        "http2",
+        "local_ip",
+        "paused",
+        "peer",
+    )
+
+    def __init__(self, door: Door, loop: asyncio.AbstractEventLoop) -> None:
+        self.door = door
+        self.deadline = NEVER
+        self.expires = NEVER  # when the caller's certificate ends, on the clock of deadlines
+        self.peer: Peer
+        self.local_ip = ""
+        self.forwarded_for = b""
+        self.paused = False  # the caller does not take what we write
+        self.gone = False
+        self.draining = False  # GOAWAY was said, by one side or the other
+        self.http2: Http2
+        self._loop = loop
+        self._streams: dict[int, Stream] = {}
+        self._table: LineTable
+        self._transport: asyncio.Transport
+        self._turning = False  # a turn will come by itself
+        self._flushing = False
+        self._slow = False  # something has begun to come and is not whole
+        self._ended = 0  # bytes that came after the end; 1 once it has ended
+
+    # -- what the loop tells
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's own do not inherit
+        door = self.door
+        peer = door.identify(transport, self)
+        if peer is None:
+            self.gone = True
+            self._transport.abort()
+            return
+        self.peer = peer
+        self.local_ip = str((transport.get_extra_info("sockname") or ("",))[0])
+        self._transport.set_write_buffer_limits(high=door.bounds.buffer)
+        self._table = door.tables.of(peer.principal)
+        self.http2 = Http2(door.deadlines.now(), server=True, streams=door.streams)
+        door.live.add(self)
+        door.deadlines.add(self)
+        self._watch()
+        self._flush()
+
+    def data_received(self, data: bytes) -> None:
+        if self.gone:
+            return
+        if self._ended:
+            self._ended += len(data)
+            if self._ended > _DISCARDED:
+                self._transport.pause_reading()
+            return
+        self.http2.feed(data)
+        if not self._turning and not self.paused:
+            self._turn()
+
+    def eof_received(self) -> bool:
+        # Half-closed by the caller: what it asked is still answered, nothing new is read.
+        self.draining = True
+        if self._ended or not self._streams:
+            return False
+        return self._transport.get_extra_info("ssl_object") is None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.gone:
+            return
+        self.gone = True
+        self.door.live.discard(self)
+        self.door.deadlines.remove(self)
+        self._lose_streams()
+
+    def pause_writing(self) -> None:
+        self.paused = True
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        self._flush()
+        for stream in self.exchanges:
+            stream.settle()
+        if not self._turning and not self._ended:
+            self._turn()
+
+    # -- what came
+
+    def _turn(self) -> None:
+        """Work on a bounded part of what came; the rest waits until others had their turn."""
+        self._turning = False
+        if self.gone or self._ended or self.paused:
+            return
+        try:
+            events, more = self.http2.turn(self.door.deadlines.now())
+        except ProtocolError:
+            self._leave()
+            return
+        for event in events:
+            self._act(event)
+        self._watch()
+        self._flush()
+        if more:
+            self._turning = True
+            self._transport.pause_reading()
+            self._loop.call_soon(self._turn)
+        elif not self.paused and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _act(self, event: Event) -> None:
+        match event:
+            case Head():
+                self._open(event)
+            case Data():
+                if stream := self._streams.get(event.stream):
+                    stream.take(event.data, ended=event.ended)
+                self.http2.taken(event.stream, event.size)
+            case Trailers():
+                self._finish(event)
+            case Reset():
+                if stream := self._streams.get(event.stream):
+                    stream.lost()
+            case GoAway():
+                self.draining = True
+                self._end_if_done()
+
+    def _open(self, event: Head) -> None:
+        stream = Stream(self, event.stream, self._loop)
+        self._streams[event.stream] = stream
+        self.door.deadlines.add(stream)
+        if self.draining:
+            stream.turn_away()
+            return
+        try:
+            head = request_head(event.fields, self._table, self.door.bounds, ended=event.ended)
+        except ProtocolError as fault:
+            stream.whole = event.ended
+            stream.refuse(fault)
+        else:
+            stream.open(head, ended=event.ended)
+
+    def _finish(self, event: Trailers) -> None:
+        stream = self._streams.get(event.stream)
+        if stream is None:
+            return
+        try:
+            judge_trailers(event.fields, self.door.bounds)
+        except ProtocolError as fault:
+            stream.whole = True
+            stream.refuse(fault)
+        else:
+            stream.finish()
+
+    def _watch(self) -> None:
+        """Set the limit of time for what the connection as a whole is at."""
+        http2 = self.http2
+        slow = http2.slow and (http2.in_block or not self._streams)
+        if slow and self._slow:
+            return  # the limit counts from the first byte: a trickle does not renew it
+        if slow:
+            self._allow(self.door.times.head)
+        elif self._slow or not self._streams:
+            self._rest()
+        self._slow = slow
+
+    def _rest(self) -> None:
+        if self._streams:
+            self.deadline = self.expires
+        else:
+            self._allow(self.door.times.idle)
+
+    def _allow(self, seconds: float) -> None:
+        self.deadline = min(self.door.deadlines.now() + seconds, self.expires)
+
+    def expire(self) -> None:
+        """A limit of time has passed: of idleness, of something half sent, of a certificate."""
+        if self._transport.is_closing():
+            self._transport.abort()
+        elif self._ended:
+            self._close()
+        elif self._streams and not self._slow and not self.draining:
+            self.drain()
+            for stream in self.exchanges:
+                stream.expire()
+            self.deadline = self.door.deadlines.now() + self.door.times.idle
+        else:
+            self.http2.goaway(NO_ERROR)
+            self._leave()
+
+    # -- what goes out
+
+    def flush(self) -> None:
+        """Send what was written, together with what else is written in this turn of the loop."""
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush_now)
+
+    def _flush_now(self) -> None:
+        self._flushing = False
+        if self.gone or self._ended:
+            return
+        self._flush()
+
+    def _flush(self) -> None:
+        http2 = self.http2
+        while not self.paused:
+            data = http2.out()
+            if not data:
+                break
+            self._transport.write(data)
+        for number in http2.written():
+            if stream := self._streams.get(number):
+                stream.settle()
+
+    def forget(self, stream: Stream) -> None:
+        """A stream is over."""
+        if self._streams.pop(stream.number, None) is None:
+            return
+        self.door.deadlines.remove(stream)
+        self.flush()
+        if not self._streams and not self._ended:
+            self._watch()
+            self._end_if_done()
+
+    # -- the end
+
+    @property
+    def exchanges(self) -> list[Stream]:
+        """What is being served on it."""
+        return list(self._streams.values())
+
+    def drain(self) -> None:
+        """Serve what is being served, and nothing after it."""
+        if self.draining or self.gone:
+            return
+        self.draining = True
+        self.http2.goaway(NO_ERROR)
+        self._flush()
+        self._end_if_done()
+
+    def withdraw(self, why: str) -> None:
+        """End all that passes, and then itself: it is allowed no more."""
+        for stream in self.exchanges:
+            stream.withdraw(why)
+        self.drain()
+
+    def abort(self) -> None:
+        """Close at once."""
+        if not self.gone:
+            self._transport.abort()
+
+    def _end_if_done(self) -> None:
+        if self.draining and not self._streams and not self._ended:
+            self._flush()
+            self._ended = 1
+            self._close()
+
+    def _leave(self) -> None:
+        """Say what is left to say, and close soon: a caller that still sends must hear it."""
+        self._flush()
+        self._ended = 1
+        self._lose_streams()
+        self.deadline = self.door.deadlines.now() + _GOODBYE
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _close(self) -> None:
+        self.deadline = self.door.deadlines.now() + self.door.times.idle
+        self._transport.close()
+
+    def _lose_streams(self) -> None:
+        for stream in self.exchanges:
+            stream.lost()
