@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ..errors import UpstreamError
+from ..errors import IdentityError, UpstreamError
 from ..http.h1 import Bounds
 from ..http.lines import LineTables
 from ..policy.verdict import Reason, Refusal
@@ -22,6 +22,7 @@ from ..upstream.cluster import ClusterSpec
 from ..upstream.endpoint import Endpoint
 from ..upstream.outlier import Events, Outcome, Outlier
 from .deadlines import Deadlines
+from .dial import Dialler, connect_plain
 from .tasks import Tasks
 from .upstream import Upstream
 from .wake import Wake
@@ -45,6 +46,7 @@ class Means:
     now: Callable[[], float]  # seconds, monotonic
     random: Callable[[], float]  # from 0 up to 1
     tell: Callable[[str, Events], None]  # cluster's name, what the outlier detection did
+    dialler: Dialler | None = None  # without one, nothing that asks for TLS is connected to
 
 
 class Lease:
@@ -94,6 +96,7 @@ class Cluster:
         self._world = world
         self._idle: dict[Endpoint, list[Upstream]] = {}
         self._waiting: deque[Lease] = deque()
+        self._secured: set[Upstream] = set()  # connections over TLS, lent or not
         self.connections = 0
         self.active = 0  # leases that have not ended, those in the queue among them
         self.counters: dict[str, int] = dict.fromkeys(_COUNTERS, 0)
@@ -107,6 +110,8 @@ class Cluster:
         """Take a new *spec*; endpoints that stay keep their connections and their state."""
         if spec == self.spec:
             return
+        if spec.tls != self.spec.tls:
+            self.close()  # what is lent goes once it comes back
         self.spec = spec
         kept = self.outlier.replace(spec.outlier, _endpoints(spec, now))
         self.endpoints = {one.address: one for one in kept}
@@ -233,6 +238,8 @@ class Cluster:
             and not (self._waiting and upstream.endpoint.ejected)
             and (not most or upstream.served < most)
             and now - upstream.opened < pool.max_connection_duration
+            and now < upstream.expires
+            and upstream.tls == self.spec.tls
             and self.endpoints.get(upstream.endpoint.address) is upstream.endpoint
         )
 
@@ -248,7 +255,7 @@ class Cluster:
             self._lend(lease, upstream)
             lease.wake()
             return
-        upstream.deadline = now + self.spec.pool.idle_timeout
+        upstream.deadline = min(now + self.spec.pool.idle_timeout, upstream.expires)
         self._idle.setdefault(upstream.endpoint, []).append(upstream)
 
     # -- connections
@@ -265,8 +272,8 @@ class Cluster:
         upstream = Upstream(endpoint, table, world.bounds, world.now(), self._lost)
         try:
             async with asyncio.timeout(self.spec.pool.connect_timeout):
-                await _open(upstream, endpoint)
-        except (OSError, TimeoutError) as error:
+                await self._open(upstream)
+        except (OSError, TimeoutError, IdentityError) as error:
             self.connections -= 1
             self._unreached(endpoint, lease, error)
             self._dial_for_next()
@@ -276,10 +283,33 @@ class Cluster:
             return
         world.deadlines.add(upstream)
         if lease.ended:
-            self._rest(upstream, world.now())
+            if upstream.tls == self.spec.tls:
+                self._rest(upstream, world.now())
+            else:
+                upstream.abort()  # another configuration asked for it
             return
         self._lend(lease, upstream)
         lease.wake()
+
+    async def _open(self, upstream: Upstream) -> None:
+        tls, world = self.spec.tls, self._world
+        if tls is None:
+            await connect_plain(upstream)
+            return
+        if world.dialler is None:
+            raise IdentityError("no_identity", "nothing is there to speak TLS with")
+        await world.dialler.connect(upstream, tls, world.now)
+        self._secured.add(upstream)
+
+    def judge_again(self) -> None:
+        """Close the connections to servers that are not who is meant any more."""
+        for upstream in list(self._secured):
+            try:
+                assert self._world.dialler is not None
+                self._world.dialler.judge(upstream)
+            except IdentityError as error:
+                upstream.fault = UpstreamError(str(error), sent=True)
+                upstream.abort()
 
     def _unreached(self, endpoint: Endpoint, lease: Lease, error: Exception) -> None:
         late = isinstance(error, TimeoutError)
@@ -294,6 +324,7 @@ class Cluster:
     def _lost(self, upstream: Upstream) -> None:
         """A connection is gone: its place is free."""
         self.connections -= 1
+        self._secured.discard(upstream)
         self._world.deadlines.remove(upstream)
         idle = self._idle.get(upstream.endpoint)
         if idle is not None and upstream in idle:
@@ -331,14 +362,6 @@ class Cluster:
 
 def _endpoints(spec: ClusterSpec, now: float) -> list[Endpoint]:
     return [Endpoint(one.address, one.weight, since=now) for one in spec.endpoints]
-
-
-async def _open(upstream: Upstream, endpoint: Endpoint) -> None:
-    loop = asyncio.get_running_loop()
-    if endpoint.unix:
-        await loop.create_unix_connection(lambda: upstream, endpoint.unix)
-    else:
-        await loop.create_connection(lambda: upstream, endpoint.host, endpoint.port)
 
 
 # Envoy's names.

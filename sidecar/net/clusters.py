@@ -53,6 +53,11 @@ class Clusters:
         """Return where calls to *cluster* go."""
         return tuple(self._clusters[cluster].endpoints)
 
+    def judge_again(self) -> None:
+        """Close the connections to servers that nobody may believe any more."""
+        for cluster in self:
+            cluster.judge_again()
+
     def sweep(self, now: float) -> None:
         """Let ejected endpoints return whose time is over."""
         for cluster in self:

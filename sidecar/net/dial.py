@@ -1,4 +1,4 @@
-"""TLS to servers: the handshake, and whether who answered is who was meant.
+"""Connections to servers: opened, and over TLS only to those who are meant.
 
 Not a byte of a call goes out before that is known: in the mesh by SPIFFE ID, elsewhere by
 name. A context is made anew when our identity or a file that it was made of changes, and a
@@ -19,6 +19,7 @@ from ..errors import IdentityError
 from ..upstream.cluster import TlsMode, TlsSpec
 from ..upstream.endpoint import Endpoint
 from .tls import Identity, client_context, reason_of
+from .upstream import Upstream
 
 PROTOCOLS: Final = ("http/1.1",)
 _LIFE: Final = 0.9  # of what is left of both certificates; the rest is for what still runs
@@ -50,9 +51,23 @@ class Dialler:
         default_factory=dict
     )
 
-    def forget(self) -> None:
-        """Keep no context: of another configuration, none may be asked for again."""
-        self._contexts.clear()
+    async def connect(self, upstream: Upstream, spec: TlsSpec, now: Callable[[], float]) -> None:
+        """Have *upstream* speak with its endpoint over TLS, as *spec* says; *now* is its clock.
+
+        Raises what `open` does, before *upstream* knows of anything.
+        """
+        secured = await self.open(upstream.endpoint, spec)
+        upstream.tls = spec
+        upstream.expires = now() + secured.life
+        secured.transport.set_protocol(upstream)
+        upstream.connection_made(secured.transport)
+        secured.transport.resume_reading()
+
+    def judge(self, upstream: Upstream) -> None:
+        """Raise IdentityError where the server that *upstream* speaks with is meant no more."""
+        connection = upstream.secured_by
+        if upstream.tls is not None and connection is not None:
+            self._judge(upstream.tls, connection, self.identity())
 
     async def open(
         self, endpoint: Endpoint, spec: TlsSpec, protocols: Sequence[str] = PROTOCOLS
@@ -100,13 +115,23 @@ class Dialler:
         if not _is_mesh(spec):
             check_names(connection, spec.names)
             return float("inf")
-        assert identity is not None  # `_mesh_context` would have refused
+        if identity is None:
+            raise _unknown_self()
         svid = identity.peer(connection, self.wall())
         if str(svid.id) not in spec.names:
             raise IdentityError(
                 "other_identity", f"`{svid.id}` answered, which is none of {_listed(spec.names)}"
             )
         return min(svid.not_after, identity.svid.not_after)
+
+
+async def connect_plain(upstream: Upstream) -> None:
+    """Have *upstream* speak with its endpoint in plaintext. Raises OSError."""
+    loop, endpoint = asyncio.get_running_loop(), upstream.endpoint
+    if endpoint.unix:
+        await loop.create_unix_connection(lambda: upstream, endpoint.unix)
+    else:
+        await loop.create_connection(lambda: upstream, endpoint.host, endpoint.port)
 
 
 class _Vestibule(asyncio.Protocol):
@@ -136,7 +161,7 @@ def _is_mesh(spec: TlsSpec) -> bool:
 def _mesh_context(identity: Identity | None) -> ssl.SSLContext:
     """Our SVID is shown; who answers is judged by SPIFFE's rules once the path is verified."""
     if identity is None or identity.pair is None:
-        raise IdentityError("no_identity", "this sidecar has no certificate yet")
+        raise _unknown_self()
     return client_context(identity.pair, identity.bundles)
 
 
@@ -153,6 +178,10 @@ def _foreign_context(spec: TlsSpec) -> ssl.SSLContext:
     if spec.mode is TlsMode.MUTUAL:
         context.load_cert_chain(spec.certificate, spec.key)
     return context
+
+
+def _unknown_self() -> IdentityError:
+    return IdentityError("no_identity", "this sidecar has no certificate yet")
 
 
 def _stamp(spec: TlsSpec, identity: Identity | None) -> _Stamp:

@@ -8,12 +8,14 @@ only poison the next exchange.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from typing import cast
 
 from ..errors import UpstreamError
 from ..http.h1 import Bounds, ReplyReader
 from ..http.lines import LineTable
+from ..upstream.cluster import TlsSpec
 from ..upstream.endpoint import Endpoint
 from .deadlines import NEVER
 from .wake import Wake
@@ -29,10 +31,12 @@ class Upstream(asyncio.Protocol):
         "_transport",
         "deadline",
         "endpoint",
+        "expires",
         "fault",
         "opened",
         "reply",
         "served",
+        "tls",
         "wake",
     )
 
@@ -49,6 +53,8 @@ class Upstream(asyncio.Protocol):
         self.opened = now
         self.served = 0
         self.deadline = NEVER
+        self.expires = NEVER  # when the certificates end that it was opened with
+        self.tls: TlsSpec | None = None  # how it was secured
         self.wake: Wake | None = None
         self.fault: UpstreamError | None = None
         self._transport: asyncio.Transport | None = None
@@ -107,6 +113,12 @@ class Upstream(asyncio.Protocol):
         """Whether bytes can still go both ways."""
         transport = self._transport
         return transport is not None and self.fault is None and not transport.is_closing()
+
+    @property
+    def secured_by(self) -> ssl.SSLObject | None:
+        """The TLS of the connection, None in plaintext or once it is gone."""
+        transport = self._transport
+        return None if transport is None else transport.get_extra_info("ssl_object")
 
     def send(self, method: str, data: bytes, wake: Wake) -> None:
         """Send one whole request in one write; from now on what comes wakes *wake*.
