@@ -30,7 +30,7 @@ from .config.documents import MtlsMode
 from .config.problem import ConfigError
 from .config.snapshot import Service, Snapshot, callers
 from .errors import StartError
-from .exchange import World, serve, still_allowed
+from .exchange import World, serve
 from .health import Health
 from .http.h1 import Bounds
 from .http.lines import LineTables
@@ -50,6 +50,7 @@ from .reload import Reload
 from .remote.jwks import KeyKeeper
 from .replies import forwarded_client_cert
 from .rotation import Rotation
+from .standing import end_outlived, judge_again, withdraw
 from .systemd import Inherited, Manager
 from .upstream.outlier import Events
 
@@ -134,7 +135,13 @@ class App:
         self._rotation = (
             None
             if plan.identity is None
-            else Rotation(plan.identity, time.time, lambda: self._random.uniform(-1, 1), self._say)
+            else Rotation(
+                plan.identity,
+                time.time,
+                lambda: self._random.uniform(-1, 1),
+                self._say,
+                self._judge_again,
+            )
         )
         self._health = health = Health(
             self._listeners, self._live, clusters, self._rotation, self._reload, time.time
@@ -259,8 +266,7 @@ class App:
         limits = new.limits
         self._gate.limit(limits.connections, limits.handshakes, limits.handshake_timeout)
         if self._rotation is not None and plan.identity is not None:
-            self._rotation.spec = plan.identity
-            self._rotation.look()
+            self._rotation.take(plan.identity)
         self._withdraw()
         for what in needing_restart(self._plan, plan):
             self._say(f"`{what}` has changed, which takes effect at the next start")
@@ -270,16 +276,15 @@ class App:
     def _reloaded(self) -> None:
         self._manager.ready(self._health.line())
 
+    def _judge_again(self) -> None:
+        """End what goes on with whom nobody may believe any more."""
+        if self._rotation is not None and self._rotation.current is not None:
+            count = judge_again(self._live, self._rotation.current)
+            self._world.journal.event({"event": "trust_changed", "disowned": count})
+
     def _withdraw(self) -> None:
         """End what the new configuration would not have let begin."""
-        snapshot = self._world.snapshot
-        for down in list(self._live):
-            if down.peer.identity is None and self._mode(down.door.inbound) is Mtls.STRICT:
-                down.withdraw("callers must now prove who they are")
-                continue
-            for one in down.exchanges:
-                if not still_allowed(one, snapshot, time.time()):
-                    one.withdraw("a reload took the permit back")
+        withdraw(self._live, self._world.snapshot, self._mode, time.time())
 
     # -- ending
 
@@ -323,15 +328,7 @@ class App:
             await asyncio.sleep(_SWEEP_EVERY)
             self._world.clusters.sweep(self._world.now())
             if self._world.snapshot.tokens is not None:
-                self._end_outlived(time.time())
-
-    def _end_outlived(self, wall: float) -> None:
-        """End what passes by a token that has expired since."""
-        for down in list(self._live):
-            for one in down.exchanges:
-                checked = one.streaming.checked if one.streaming is not None else None
-                if checked is not None and checked.until < wall:
-                    one.withdraw("the token has expired")
+                end_outlived(self._live, time.time())
 
     async def _give_signs_of_life(self) -> None:
         # From the loop that serves: a loop that is stuck gives none.

@@ -50,9 +50,12 @@ class Health:
         if self._rotation is not None:
             identity = self._rotation.current
             if identity is None:
-                return "no identity yet"
+                return f"no identity yet: {self._rotation.trouble}".rstrip(": ")
             if identity.svid.not_after <= self._wall():
                 return f"the certificate has expired: {self._rotation.trouble or 'renew it'}"
+            stale = self._rotation.stale()
+            if stale:
+                return f"too old to be believed: {stale}"
         return "" if self._listeners else "not listening"
 
     def line(self) -> str:

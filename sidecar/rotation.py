@@ -1,7 +1,8 @@
-"""Keeping an identity current: files that change are loaded, and a local CA's are renewed.
+"""Keeping an identity current: files that change are loaded, and a CA's are renewed.
 
-A failed look keeps the last good identity, and says so. Renewal happens in a
-short-lived child, so that this process never holds a CA's key.
+A failed look keeps the last good identity, and says so. A local CA signs in a
+short-lived child, so that this process never holds a CA's key; a CA elsewhere is
+asked, and while it cannot be, what is held is good until its end.
 """
 
 from __future__ import annotations
@@ -13,15 +14,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from .ca.files import read_public
+from .ca.authority import BACKDATE
 from .ca.identity import load_identity
-from .errors import IdentityError, StartError
+from .errors import IdentityError, SidecarError, StartError
 from .net.tls import Identity, Pair, make_identity
+from .remote.ca_enrolment import MAX_AGE, Enrolment, RemoteCa
+from .remote.ca_federation import Endpoint, Federation, read_bundle
+from .remote.ca_http import CaAway
 from .spiffe.bundle import Bundles, TrustBundle
+from .spiffe.id import SpiffeId
 from .spiffe.svid import X509Svid
 
 _LOOK_EVERY: Final = 1.0  # seconds between looks at the files
-_RETRY: Final = 30.0  # seconds before a failed renewal is tried again
+_RETRY: Final = 30.0  # seconds before a failed renewal is tried again, at most
+_SOONEST: Final = 1.0  # seconds between two tries at a CA elsewhere
+_LEFT: Final = 10  # tries of a renewal in what is left of a certificate's life
 _CHILD_LIMIT: Final = 60.0
 _CHANGES: Final = ("svid.pem", "svid_key.pem", "svid_bundle.pem")
 
@@ -38,10 +45,21 @@ class IdentitySpec:
     names: tuple[str, ...] = ()  # DNS names and addresses for ordinary clients
     bundles: tuple[tuple[str, Path], ...] = ()  # other trust domains' roots
     makes_ca: bool = False  # whether a CA that is not there is made, and loudly
+    remote: RemoteCa | None = None  # a CA elsewhere, in the place of `ca`
+    endpoints: tuple[tuple[str, Endpoint], ...] = ()  # other trust domains' roots, by URL
+    max_age: float = MAX_AGE  # seconds
+
+    @property
+    def identity(self) -> SpiffeId:
+        """The SPIFFE ID that is asked of the CA."""
+        return SpiffeId.of_short(self.name, self.trust_domain)
 
 
 class Rotation:
-    """Holds the current identity; `run` keeps it current until it is cancelled."""
+    """Holds the current identity; `run` keeps it current until it is cancelled.
+
+    *changed* is told whenever somebody may be believed no more who was before.
+    """
 
     def __init__(
         self,
@@ -49,6 +67,7 @@ class Rotation:
         wall: Callable[[], float],
         spread: Callable[[], float],
         say: Callable[[str], None],
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
         self.spec = spec
         self.current: Identity | None = None
@@ -56,11 +75,47 @@ class Rotation:
         self._wall = wall
         self._spread = spread
         self._say = say
+        self._changed = changed
         self._seen: object = None
         self._renew_at = float("inf")
+        self._refresh_at = 0.0
+        self._token: object = None
+        self._enrolment = self._enrol()
+        self._federation = self._federate()
+
+    def _enrol(self) -> Enrolment | None:
+        spec = self.spec
+        if spec.remote is None:
+            return None
+        enrolment = Enrolment(spec.remote, spec.folder, spec.identity, self._wall)
+        enrolment.recall()
+        return enrolment
+
+    def _federate(self) -> Federation | None:
+        spec = self.spec
+        if not spec.endpoints:
+            return None
+        endpoints = dict(spec.endpoints)
+        return Federation(endpoints, spec.folder, self._wall, self._say, spec.max_age)
+
+    def take(self, spec: IdentitySpec) -> None:
+        """Follow another *spec* from now on, if its files can be loaded."""
+        before, self.spec = self.spec, spec
+        if (before.remote, before.folder, before.name) != (spec.remote, spec.folder, spec.name):
+            self._enrolment = self._enrol()
+            self._refresh_at = 0.0
+        if (before.endpoints, before.folder) != (spec.endpoints, spec.folder):
+            self._federation = self._federate()
+        self.look()
 
     async def start(self) -> None:
-        """Have an identity or raise StartError: nothing is served without one."""
+        """Have an identity or raise StartError: nothing is served without one.
+
+        Only from a CA elsewhere it may come later; until then nobody is let in.
+        """
+        if self._enrolment is not None:
+            await self._start_elsewhere()
+            return
         if self.spec.ca is not None:
             held = self._held()
             if held is None:
@@ -69,41 +124,56 @@ class Rotation:
                 await self._try_renewal()  # what is held is good until its end
         self._load()
 
+    async def _start_elsewhere(self) -> None:
+        held = self._held()
+        if held is None:
+            await self._try_renewal()
+            held = self._held()
+        if held is not None:
+            self.look()
+            await self._tend()
+
     def _held(self) -> X509Svid | None:
         """Return the identity that is wanted, if the files prove it."""
         try:
             svid = load_identity(self.spec.folder, self._wall()).svid
         except (StartError, IdentityError):
             return None
-        return svid if str(svid.id) == self._wanted() else None
-
-    def _wanted(self) -> str:
-        if self.spec.name.startswith("spiffe://"):
-            return self.spec.name
-        namespace, _, account = self.spec.name.partition("/")
-        return f"spiffe://{self.spec.trust_domain}/ns/{namespace}/sa/{account}"
+        return svid if svid.id == self.spec.identity else None
 
     def _load(self) -> None:
         seen = self._stamp()
+        before = self.current
         try:
             files = load_identity(self.spec.folder, self._wall())
             bundles = self._bundles(files.svid.id.trust_domain, files.bundle)
             pair = Pair(files.certificate, files.key)
-            self.current = make_identity(files.svid, bundles, pair, self._wall())
+            made = make_identity(files.svid, bundles, pair, self._wall())
         except IdentityError as error:
             raise StartError(
                 f"the identity in `{self.spec.folder}` is refused: {error}",
                 help="issue a new one with `sidecar issue-cert`",
             ) from None
+        enrolment = self._enrolment
+        if enrolment is not None and enrolment.denied is not None:
+            made = made.denying(enrolment.denied)
+        self.current = made
         self._seen = seen
         self.trouble = ""
-        self._renew_at = files.svid.renewal_time(self._spread())
+        backdated = BACKDATE if enrolment is not None else 0.0
+        self._renew_at = files.svid.renewal_time(self._spread(), backdated)
+        if self._renew_at <= self._wall():  # not at once: our clock and the CA's may disagree
+            self._renew_at = self._wall() + self._soonest()
+        if before is not None and before.bundles != made.bundles:
+            self._changed()
 
     def _bundles(self, own: str, pem: bytes) -> Bundles:
         bundles = [TrustBundle.from_pem(pem, own)]
+        if self._federation is not None:
+            bundles += self._federation.bundles()
         for domain, path in self.spec.bundles:
             try:
-                bundles.append(TrustBundle.from_pem(read_public(path), domain))
+                bundles.append(read_bundle(path, domain))
             except OSError as error:
                 raise StartError(
                     f"the trust bundle of `{domain}` cannot be read: {error}",
@@ -114,16 +184,58 @@ class Rotation:
     def _stamp(self) -> object:
         paths = [self.spec.folder / name for name in _CHANGES]
         paths += [path for _, path in self.spec.bundles]
+        if self._federation is not None:
+            paths += [self._federation.path(domain) for domain, _ in self.spec.endpoints]
         return tuple(_mtime(path) for path in paths)
 
     async def run(self) -> None:
         """Look at the files every second; renew at half of the certificate's life."""
         while True:
-            await asyncio.sleep(_LOOK_EVERY)
-            if self.spec.ca is not None and self._wall() >= self._renew_at:
-                await self._try_renewal()
-            if self._stamp() != self._seen:
-                self.look()
+            await asyncio.sleep(min(_LOOK_EVERY, max(0.0, self._renew_at - self._wall())))
+            await self._tend()
+
+    async def _tend(self) -> None:
+        """Do what has come due."""
+        renews = self.spec.ca is not None or self._enrolment is not None
+        if renews and (self._wall() >= self._renew_at or self._has_new_token()):
+            await self._try_renewal()
+        if self._federation is not None and self.current is not None:
+            await self._federation.tend()
+        if self._stamp() != self._seen:
+            self.look()
+        if self.current is not None and self._wall() >= self._refresh_at:
+            await self._refresh()
+
+    def _has_new_token(self) -> bool:
+        """Whether a token was put in place that may help where none did before."""
+        if self._enrolment is None or not self.trouble:
+            return False
+        return self._enrolment.token_stamp() != self._token
+
+    async def _refresh(self) -> None:
+        """Learn whom the CA elsewhere says to believe no more."""
+        enrolment = self._enrolment
+        if enrolment is None:
+            self._refresh_at = float("inf")
+            return
+        before = enrolment.denied
+        try:
+            self._refresh_at = self._wall() + await enrolment.refresh()
+        except (CaAway, StartError, IdentityError, OSError) as error:
+            self._refresh_at = self._wall() + _RETRY / 3 * (1 + self._spread() / 2)
+            self._say(f"the CA was not asked whom to believe: {error}")
+            return
+        if self._stamp() != self._seen:
+            self.look()
+        if enrolment.denied != before and enrolment.denied is not None:
+            assert self.current is not None
+            self.current = self.current.denying(enrolment.denied)
+            self._changed()
+
+    def stale(self) -> str:
+        """Return why what is known of whom to believe is too old, or ""."""
+        sources = (self._enrolment, self._federation)
+        return next((why for one in sources if one is not None and (why := one.stale())), "")
 
     def look(self) -> None:
         """Load the files now; what cannot be loaded changes nothing."""
@@ -139,14 +251,29 @@ class Rotation:
         self._say(f"new identity loaded: {self.current.svid.id}")
 
     async def _try_renewal(self) -> None:
+        if self._enrolment is not None:
+            self._token = self._enrolment.token_stamp()
         try:
             await self._renew()
-        except StartError as error:
-            self.trouble = str(error)
-            self._renew_at = self._wall() + _RETRY * (1 + self._spread())
-            self._say(f"renewal failed and is tried again: {error}")
+        except (SidecarError, OSError) as error:
+            said, self.trouble = self.trouble, str(error)
+            retry = _RETRY if self._enrolment is None else self._soonest()
+            self._renew_at = self._wall() + retry * (1 + self._spread() / 2)
+            if said != self.trouble:
+                self._say(f"renewal failed and is tried again: {error}")
+
+    def _soonest(self) -> float:
+        """Return the seconds between two tries at a renewal: fewer as the end comes near."""
+        left = self.current.svid.not_after - self._wall() if self.current is not None else 0.0
+        return min(max(left / _LEFT, _SOONEST), _RETRY)
 
     async def _renew(self) -> None:
+        if self._enrolment is not None:
+            await self._enrolment.renew()
+        else:
+            await self._renew_here()
+
+    async def _renew_here(self) -> None:
         """Have a short-lived child issue a new pair. Raises StartError with what it said."""
         spec = self.spec
         assert spec.ca is not None

@@ -79,12 +79,12 @@ def install(folder: Path, files: Mapping[str, tuple[bytes, int]], *, replace: bo
     try:
         for name, (data, mode) in files.items():
             _write(stage / name, data, mode)
-        _sync(stage)
+        sync(stage)
         stage.rename(folder / _READY)
     except BaseException:
         shutil.rmtree(stage, ignore_errors=True)
         raise
-    _sync(folder)
+    sync(folder)
     settle(folder, replace=replace)
 
 
@@ -97,7 +97,7 @@ def settle(folder: Path, *, replace: bool) -> None:
             if not replace and target.exists():
                 raise StartError(f"`{target}` stands in the way of `{staged}`: move one away")
             staged.replace(target)
-        _sync(folder)
+        sync(folder)
         ready.rmdir()
     for stale in folder.glob(f"{_NEW}*"):
         shutil.rmtree(stale)
@@ -176,7 +176,8 @@ def _write(path: Path, data: bytes, mode: int) -> None:
         os.fsync(handle)
 
 
-def _sync(folder: Path) -> None:
+def sync(folder: Path) -> None:
+    """Have what was renamed in *folder* stand on the disk."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(handle)

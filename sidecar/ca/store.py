@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,9 +64,15 @@ ROOT_KEY: Final = "root_key.pem"
 INTERMEDIATE: Final = "intermediate.pem"
 INTERMEDIATE_KEY: Final = "intermediate_key.pem"
 LOG: Final = "issued.jsonl"
+SERVER_PATH: Final = "/ca"  # of the SPIFFE ID that the CA's own server has, and nobody else
 
 _TAIL: Final = 2 * MAX_LINE  # bytes of the log's end: its last line, and one cut short
+_OWN_NAMES: Final = (x509.DNSName("localhost"),)
 _NEEDED: Final = (ROOT, INTERMEDIATE, INTERMEDIATE_KEY, LOG)
+
+
+class RotatedAway(StartError):
+    """The CA got another intermediate since it was opened; nothing was issued."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,20 +103,44 @@ class LocalCa:
         names: Sequence[x509.GeneralName] = (),
         ttl: float,
         now: float,
+        how: Mapping[str, str] | None = None,
     ) -> Issued:
         """Sign and log an SVID for *identity* that holds *ttl* seconds, less if the CA ends sooner.
 
-        IdentityError if the identity is not of this trust domain, `ttl` if the
-        time is out of range, `expired` or `not_yet_valid` if the CA's is.
+        *how* it came to that goes into the log, too. IdentityError if the identity
+        is not of this trust domain, `reserved` if it is the CA's, `ttl` if the time
+        is out of range, `expired` or `not_yet_valid` if the CA's is.
         """
+        if identity.path == SERVER_PATH:
+            raise IdentityError("reserved", f"`{identity}` is the CA's own: choose another")
+        return self._issue(identity, public_key, names, ttl, now, how or {})
+
+    def issue_own(self, public_key: PublicKey, *, ttl: float, now: float) -> Issued:
+        """Sign and log an SVID for the CA's own server: who joins must tell it from workloads."""
+        return self._issue(self.server_id, public_key, _OWN_NAMES, ttl, now, {"by": "server"})
+
+    @property
+    def server_id(self) -> SpiffeId:
+        """The SPIFFE ID of the CA's own server."""
+        return SpiffeId(self.trust_domain, SERVER_PATH)
+
+    def _issue(
+        self,
+        identity: SpiffeId,
+        public_key: PublicKey,
+        names: Sequence[x509.GeneralName],
+        ttl: float,
+        now: float,
+        how: Mapping[str, str],
+    ) -> Issued:
         check_ttl(ttl)
         self.issuer.certificate.check_time(now)
         span = Span.of(now, ttl, end=self.issuer.certificate.not_after)
         leaf = sign_leaf(
-            self.issuer, public_key, identity, names=names, span=span, entropy=_entropy()
+            self.issuer, public_key, identity, names=names, span=span, entropy=entropy()
         )
         svid = self._proved(leaf, now)
-        self._record(svid, names, now)
+        self._record(svid, names, now, how)
         return Issued(svid, leaf.public_bytes(Encoding.PEM) + self.intermediate, self.bundle)
 
     def _proved(self, leaf: x509.Certificate, now: float) -> X509Svid:
@@ -119,16 +149,35 @@ class LocalCa:
         bundles = Bundles.of([TrustBundle.from_pem(self.bundle, self.trust_domain)])
         return verify_path(chain, bundles, now)
 
-    def _record(self, svid: X509Svid, names: Sequence[x509.GeneralName], now: float) -> None:
+    def record(self, event: str, facts: Mapping[str, object], now: float) -> None:
+        """Write an *event* down in the log; it is on the disk when this returns."""
+        with locked(self.folder):
+            append(self.folder, event, facts, now)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the CA in the folder still issues with the key that was opened."""
+        return read_public(self.folder / INTERMEDIATE) == self.intermediate
+
+    def _record(
+        self,
+        svid: X509Svid,
+        names: Sequence[x509.GeneralName],
+        now: float,
+        how: Mapping[str, str],
+    ) -> None:
         facts: dict[str, object] = {
             "spiffe_id": str(svid.id),
             "serial": f"{svid.serial:032x}",
             "not_after": rfc3339(svid.not_after),
             "sha256": svid.sha256,
             "names": [str(name.value) for name in names],
+            **how,
         }
         with locked(self.folder):
-            _append(self.folder / LOG, "issued", facts, now)
+            if not self.is_current:  # looked at under the lock that a rotation holds
+                raise RotatedAway(f"the CA in `{self.folder}` has a new intermediate: open it anew")
+            append(self.folder, "issued", facts, now)
 
 
 def new_key() -> PrivateKey:
@@ -151,12 +200,16 @@ def make_ca(
     *,
     passphrase: bytes | None = None,
     life: float = CA_LIFE,
+    below_life: float = CA_LIFE,
 ) -> LocalCa:
-    """Make a CA in *folder*, which must not hold one; *passphrase* encrypts the root's key."""
-    with _held(folder, make=True):
+    """Make a CA in *folder*, which must not hold one; *passphrase* encrypts the root's key.
+
+    *life* is the root's in seconds, *below_life* that of the CA which issues.
+    """
+    with held(folder, make=True):
         if _present(folder):
             raise StartError(f"`{folder}` holds a CA already", help="name another folder")
-        _make(folder, trust_domain, now, passphrase, life)
+        _make(folder, trust_domain, now, passphrase, life, below_life)
         return _open(folder)
 
 
@@ -164,7 +217,7 @@ def open_ca(folder: Path) -> LocalCa:
     """Open the CA in *folder*; StartError if there is none, half of one, or 77 if it is exposed."""
     if not folder.is_dir():
         raise _no_ca(folder)
-    with _held(folder, make=False):
+    with held(folder):
         if not _present(folder):
             raise _no_ca(folder)
         return _open(folder)
@@ -172,10 +225,10 @@ def open_ca(folder: Path) -> LocalCa:
 
 def open_or_make_ca(folder: Path, trust_domain: str, now: float) -> tuple[LocalCa, bool]:
     """Open the CA in *folder*, or make one for *trust_domain*; the bool says if it was made."""
-    with _held(folder, make=True):
+    with held(folder, make=True):
         made = not _present(folder)
         if made:
-            _make(folder, trust_domain, now, None, CA_LIFE)
+            _make(folder, trust_domain, now, None, CA_LIFE, CA_LIFE)
         return _open(folder), made
 
 
@@ -188,7 +241,7 @@ def _no_ca(folder: Path) -> StartError:
 
 
 @contextmanager
-def _held(folder: Path, *, make: bool) -> Iterator[None]:
+def held(folder: Path, *, make: bool = False) -> Iterator[None]:
     """Hold the CA's folder, settled; with *make*, it is made, and an empty one closed to others."""
     if make:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -196,7 +249,8 @@ def _held(folder: Path, *, make: bool) -> Iterator[None]:
             folder.chmod(0o700)
     check_folder(folder, private=True)
     with locked(folder):
-        settle(folder, replace=False)
+        # In a CA that is whole, what is ready is its next intermediate, and takes its place.
+        settle(folder, replace=set(_NEEDED) <= set(strangers(folder)))
         yield
 
 
@@ -216,13 +270,21 @@ def _present(folder: Path) -> bool:
 
 
 def _make(
-    folder: Path, trust_domain: str, now: float, passphrase: bytes | None, life: float
+    folder: Path,
+    trust_domain: str,
+    now: float,
+    passphrase: bytes | None,
+    life: float,
+    below_life: float,
 ) -> None:
     span, root_key, key = Span.of(now, life), new_key(), new_key()
-    root = make_root(trust_domain, root_key, span=span, entropy=_entropy())
+    root = make_root(trust_domain, root_key, span=span, entropy=entropy())
     opened = Certificate.of(root)
     below = make_intermediate(
-        Issuer(opened, root_key), key.public_key(), span=span, entropy=_entropy()
+        Issuer(opened, root_key),
+        key.public_key(),
+        span=Span.of(now, below_life, end=span.not_after),
+        entropy=entropy(),
     )
     facts: dict[str, object] = {"trust_domain": trust_domain, "root": opened.sha256}
     files = {
@@ -274,8 +336,9 @@ def _check_pair(root: Certificate, below: Certificate, key: PrivateKey) -> str:
     return trust_domain
 
 
-def _append(path: Path, event: str, facts: dict[str, object], now: float) -> None:
-    """Add an entry to the log and sync it; the caller holds the lock."""
+def append(folder: Path, event: str, facts: Mapping[str, object], now: float) -> None:
+    """Add an entry to the log of the CA in *folder* and sync it; the caller holds the lock."""
+    path = folder / LOG
     handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         size = os.fstat(handle).st_size
@@ -295,7 +358,7 @@ def _append(path: Path, event: str, facts: dict[str, object], now: float) -> Non
 
 
 def _lines_after(
-    tail: bytes, event: str, facts: dict[str, object], now: float
+    tail: bytes, event: str, facts: Mapping[str, object], now: float
 ) -> tuple[bytes, int]:
     """Return what follows *tail*, and how many bytes of a line that was never finished to cut."""
     whole, newline, torn = tail.rpartition(b"\n")
@@ -320,5 +383,6 @@ def _write_whole(handle: int, lines: bytes, size: int) -> None:
         raise
 
 
-def _entropy() -> bytes:
+def entropy() -> bytes:
+    """Draw a serial."""
     return secrets.token_bytes(SERIAL_BYTES)

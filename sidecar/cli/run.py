@@ -10,11 +10,13 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from ..app import App
-from ..config.bootstrap import Sidecar
+from ..config.bootstrap import BundleEndpoint, Sidecar
+from ..config.documents import FileRef
 from ..config.files import load
 from ..config.loaded import Loaded
 from ..config.problem import ConfigError, Problem
@@ -22,6 +24,8 @@ from ..config.report import render
 from ..config.snapshot import compile_snapshot
 from ..errors import StartError
 from ..plan import Plan
+from ..remote.ca_enrolment import RemoteCa
+from ..remote.ca_federation import Endpoint
 from ..rotation import IdentitySpec
 from ..spiffe.id import DEFAULT_TRUST_DOMAIN
 
@@ -187,23 +191,40 @@ def _principal(short: str) -> str:
 
 
 def _identity(bootstrap: Sidecar) -> IdentitySpec | None:
-    spec = bootstrap.spec
-    bundles = tuple((domain, Path(ref.path)) for domain, ref in spec.trust_bundles.items())
-    if spec.identity.certs:
-        return IdentitySpec(Path(spec.identity.certs), bundles=bundles)
-    if spec.identity.ca:
-        ca = Path(spec.identity.ca)
-        account = spec.service_account or bootstrap.metadata.name
-        name = f"{bootstrap.metadata.namespace}/{account}"
-        return IdentitySpec(
-            ca.parent / bootstrap.metadata.namespace / account,
-            name,
-            ca,
-            spec.trust_domain,
+    spec, own = bootstrap.spec, bootstrap.spec.identity
+    account = spec.service_account or bootstrap.metadata.name
+    name = f"{bootstrap.metadata.namespace}/{account}"
+    others = spec.trust_bundles.items()
+    told = IdentitySpec(
+        Path(own.certs),
+        bundles=tuple((name, Path(one.path)) for name, one in others if isinstance(one, FileRef)),
+        endpoints=tuple(
+            (name, _endpoint(one)) for name, one in others if isinstance(one, BundleEndpoint)
+        ),
+        max_age=own.max_age,
+    )
+    if own.is_remote:
+        token = Path(own.token_file) if own.token_file else None
+        remote = RemoteCa(own.ca, token, own.max_age)
+        return replace(told, name=name, trust_domain=spec.trust_domain, remote=remote)
+    if own.certs:
+        return told
+    if own.ca:
+        ca = Path(own.ca)
+        return replace(
+            told,
+            folder=ca.parent / bootstrap.metadata.namespace / account,
+            name=name,
+            ca=ca,
+            trust_domain=spec.trust_domain,
             names=_names(bootstrap),
-            bundles=bundles,
         )
     return None
+
+
+def _endpoint(written: BundleEndpoint) -> Endpoint:
+    bootstrap = None if written.bootstrap is None else Path(written.bootstrap.path)
+    return Endpoint(written.url, written.spiffe_id, bootstrap)
 
 
 def _names(bootstrap: Sidecar) -> tuple[str, ...]:

@@ -44,11 +44,34 @@ class HostMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Where the certificate comes from: a folder that holds it, or a local CA's folder."""
+    """Where the certificate comes from: a folder that holds it, a local CA's, or a CA's URL.
+
+    With a URL, `certs` is where it is kept, `token_file` what it joins with, and
+    `max_age` (seconds) how old the CA's word on whom to believe may get.
+    """
 
     certs: str = ""
     ca: str = ""
     at: Where | None = None
+    token_file: str = ""
+    max_age: float = 3600.0
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the CA is on another machine."""
+        return self.ca.startswith("https://")
+
+
+@dataclass(frozen=True, slots=True)
+class BundleEndpoint:
+    """Where another trust domain serves its bundle (SPIFFE Federation section 5).
+
+    With `spiffe_id`, the roots in the file `bootstrap` prove who serves it, at first.
+    """
+
+    url: str
+    spiffe_id: str = ""
+    bootstrap: FileRef | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +114,9 @@ class SidecarSpec:
 
     trust_domain: str = DEFAULT_TRUST_DOMAIN
     trust_domain_aliases: tuple[str, ...] = ()
-    trust_bundles: Mapping[str, FileRef] = field(default_factory=lambda: MappingProxyType({}))
+    trust_bundles: Mapping[str, FileRef | BundleEndpoint] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
     root_namespace: str = ROOT_NAMESPACE
     identity: Identity = field(default_factory=Identity)
     service_account: str = ""

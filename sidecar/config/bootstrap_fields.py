@@ -23,17 +23,17 @@ from .bootstrap import (
     Compat,
     DefaultAction,
     HostMode,
-    Identity,
     Inbound,
     Log,
     Sidecar,
     SidecarSpec,
 )
 from .documents import Metadata, MtlsMode
+from .identity import IDENTITY, BundleForm
 from .limits import LIMITS
 from .metadata import DEFAULT_NAMESPACE, name_of, namespace_of
 from .nodes import MapNode, Node, ScalarNode
-from .paths import PathForm, PlainPathForm, beside
+from .paths import PathForm, beside
 from .problem import Notes
 from .schema import Field, Form, ListOf, MapOf, Struct, Unread
 from .values import Flag, Malformed, Read, Text, Whole, Word
@@ -101,28 +101,6 @@ def _origin(text: str) -> str:
 
 def _account(service_account: str = "") -> str:
     return service_account
-
-
-def _check_identity(identity: Identity, node: MapNode, path: str, notes: Notes) -> None:
-    if bool(identity.certs) == bool(identity.ca):
-        notes.error(
-            "SC0701",
-            f"{path} names {'both' if identity.ca else 'neither'} of `certs` and `ca`",
-            node,
-            help="write `certs: ./certs/NAMESPACE/NAME`, or `ca: ./certs/ca`",
-        )
-
-
-IDENTITY: Final = Struct(
-    "Identity",
-    Identity,
-    (
-        Field("certs", PlainPathForm(), "A folder with `svid.pem`, its key and its bundle."),
-        Field("ca", PlainPathForm(), "A local CA's folder; it must exist."),
-    ),
-    check=_check_identity,
-    located=True,
-)
 
 
 def _inbound(
@@ -251,8 +229,8 @@ SPEC: Final = Struct(
         ),
         Field(
             "trustBundles",
-            MapOf(Read("trust domain", _trust_domain), PathForm(), most=64),
-            "Files with the roots of other trust domains, whose callers are then known.",
+            MapOf(Read("trust domain", _trust_domain), BundleForm(), most=64),
+            "Files or URLs with the roots of other trust domains, whose callers are then known.",
         ),
         Field(
             "rootNamespace",
@@ -355,7 +333,7 @@ def sidecar(metadata: Metadata, spec: SidecarSpec, at: Where) -> Sidecar:
     """Return the bootstrap with what follows from its name filled in."""
     metadata = replace(metadata, namespace=metadata.namespace or DEFAULT_NAMESPACE)
     identity = spec.identity
-    if not identity.certs and not identity.ca:
+    if not identity.certs and (not identity.ca or identity.is_remote):
         folder = beside(at.file, f"certs/{metadata.namespace}/{metadata.name}")
         identity = replace(identity, certs=folder)
     inbound = tuple(

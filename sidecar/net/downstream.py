@@ -231,7 +231,7 @@ class Downstream(asyncio.Protocol):
     @property
     def exchanges(self) -> tuple[Downstream, ...]:
         """What is being served on it: one call after the other."""
-        return (self,)
+        return (self,) if self.busy else ()
 
     @property
     def _http10(self) -> bool:

@@ -221,7 +221,8 @@ def peer_of(transport: asyncio.BaseTransport, gate: Gate) -> Peer | None:
         return None
     gate.shook()
     name = asked_name(connection)
-    return Peer(svid.id, ip, port, svid.sha256, svid.serial, svid.not_after, name)
+    serial, ends = svid.serial, svid.not_after
+    return Peer(svid.id, ip, port, svid.sha256, serial, ends, name, svid.signers)
 
 
 def bind(address: str) -> socket.socket:

@@ -10,17 +10,20 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from ..errors import IdentityError, StartError
 from ..spiffe.bundle import Bundles
+from ..spiffe.id import SpiffeId
+from ..spiffe.revocation import Revocations
 from ..spiffe.svid import X509Svid, verify
 
 HTTP1: Final = "http/1.1"
 HTTP2: Final = "h2"
 _MAX_SEEN: Final = 1024  # chains remembered as judged
 _DER: Final = 2  # _ssl.ENCODING_DER
+_NO_CHECK_TIME: Final = 0x200000  # OpenSSL's X509_V_FLAG_NO_CHECK_TIME
 
 # OpenSSL's X509_V_ERR_* codes and what they mean to an operator.
 _VERIFY_REASONS: Final[dict[int, str]] = {
@@ -42,12 +45,13 @@ _VERIFY_REASONS: Final[dict[int, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Our SVID, the bundles we trust, and a server context made of both."""
+    """Our SVID, the bundles we trust, whom we believe no more, and a server context."""
 
     svid: X509Svid
     bundles: Bundles
     context: ssl.SSLContext
     http1_context: ssl.SSLContext  # the same without an offer of HTTP/2
+    denied: Revocations | None = None
     _seen: dict[tuple[bytes, ...], X509Svid] = field(default_factory=dict, compare=False)
     pair: Pair | None = field(default=None, repr=False, compare=False)  # to call others with
 
@@ -58,15 +62,33 @@ class Identity:
         nothing but the chain, our bundles and the time, so a chain that was judged is
         remembered as long as this identity is, and asked only for its time again.
         """
-        chain = tuple(_verified_chain(connection))
+        chain = tuple(verified_chain(connection))
         svid = self._seen.get(chain)
         if svid is not None and svid.not_before <= now < svid.not_after:
             return svid
         svid = judge_chain(chain, self.bundles, now)
+        why = self.refuses(svid.id, svid.serial, svid.signers)
+        if why:
+            raise IdentityError("revoked", why)
         while len(self._seen) >= _MAX_SEEN:
             del self._seen[next(iter(self._seen))]
         self._seen[chain] = svid
         return svid
+
+    def refuses(self, identity: SpiffeId, serial: int, signers: Sequence[str]) -> str:
+        """Return why who was believed once is believed no more, or "".
+
+        *signers* are the SHA-256 of the certificates above the one that was shown.
+        """
+        bundle = self.bundles.bundle_of(identity.trust_domain)
+        roots = () if bundle is None else bundle.fingerprints
+        if signers and signers[-1] not in roots:
+            return "the root that vouched for the certificate is trusted no more"
+        return self.denied.why(identity, serial, signers) if self.denied is not None else ""
+
+    def denying(self, denied: Revocations) -> Identity:
+        """Return the same identity, which judges everybody anew by the list *denied*."""
+        return replace(self, denied=denied, _seen={})
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +155,38 @@ def _trust(context: ssl.SSLContext, bundles: Bundles) -> None:
         context.load_verify_locations(cadata=root)
 
 
-def client_context(pair: Pair, bundles: Bundles) -> ssl.SSLContext:
-    """Return a context for calling other meshed services; who answers is checked by SPIFFE ID."""
+def client_context(pair: Pair | None, bundles: Bundles) -> ssl.SSLContext:
+    """Return a context for calling other meshed services; who answers is checked by SPIFFE ID.
+
+    Without a *pair* the caller stays unknown.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False
-    _load(context, pair)
+    if pair is not None:
+        _load(context, pair)
     _trust(context, bundles)
+    return context
+
+
+def ca_context(pair: Pair, bundles: Bundles) -> ssl.SSLContext:
+    """Return the context of a CA's server: who joins has no certificate yet.
+
+    Times are not checked here, so that who could not renew because the CA was away
+    may still do so: `ca.desk` checks them, and says for how long.
+    """
+    context = _server_context(pair, bundles)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.verify_flags |= ssl.VerifyFlags(_NO_CHECK_TIME)
+    return context
+
+
+def unproved_context() -> ssl.SSLContext:
+    """Return a context that believes whoever answers: only to fetch what is pinned by its hash."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
     return context
 
 
@@ -154,7 +201,7 @@ def _try(context: ssl.SSLContext, pair: Pair, bundles: Bundles, now: float) -> N
                 side.do_handshake()
             except ssl.SSLWantReadError:
                 continue
-    judge_chain(_verified_chain(server), bundles, now)
+    judge_chain(verified_chain(server), bundles, now)
 
 
 def judge_chain(chain: Sequence[bytes], bundles: Bundles, now: float) -> X509Svid:
@@ -164,7 +211,7 @@ def judge_chain(chain: Sequence[bytes], bundles: Bundles, now: float) -> X509Svi
     return verify(chain, bundles, now)
 
 
-def _verified_chain(connection: ssl.SSLObject) -> Sequence[bytes]:
+def verified_chain(connection: ssl.SSLObject) -> Sequence[bytes]:
     """Return the chain that OpenSSL verified, in DER, leaf first.
 
     Python offers it publicly from 3.13 on; before, only below the surface.

@@ -29,6 +29,8 @@ class Peer:
     serial: int = 0
     not_after: float = float("inf")
     sni: str = ""
+    signers: tuple[str, ...] = ()  # SHA-256 of the certificates above the one it showed
+    revoked: str = ""  # why it is believed no more; `not_after` is then long past
     principal: str = field(init=False, default="")
     standing: str = field(init=False, default="")
     address: str = field(init=False, default="")

@@ -103,7 +103,8 @@ def decide(call: Call, policy: Policy, now: float) -> Verdict:
     its messages would be, one by one, and refused whole with the first that is refused.
     """
     if call.peer.not_after <= now:
-        return Refusal(Reason.UNAUTHENTICATED, "the certificate has expired")
+        why = call.peer.revoked or "the certificate has expired"
+        return Refusal(Reason.UNAUTHENTICATED, why)
     if call.origin and not policy.origins.admit(call.origin):
         detail = f"`Origin: {call.origin[:200]}` is not allowed here"
         return Refusal(Reason.DENIED, _FOREIGN, detail=detail)

@@ -11,6 +11,7 @@ import base64
 import binascii
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from itertools import chain
 from typing import Any, Final, TypeAlias
 
@@ -40,6 +41,11 @@ class TrustBundle:
     roots: frozenset[bytes]
     sequence: int | None = None
     refresh_hint: float | None = None
+
+    @property
+    def fingerprints(self) -> frozenset[str]:
+        """The SHA-256 of every root, in hex."""
+        return frozenset(sha256(root).hexdigest() for root in self.roots)
 
     @classmethod
     def from_pem(cls, data: bytes, trust_domain: str) -> TrustBundle:

@@ -9,7 +9,8 @@ of `REASONS`. Revocation is asked elsewhere, on every request.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Final
 
 from cryptography import x509
@@ -60,20 +61,27 @@ _STRONG_HASHES: Final = frozenset({"sha256", "sha384", "sha512"})
 
 @dataclass(frozen=True, slots=True)
 class X509Svid:
-    """A verified identity document; times are seconds since the epoch, `sha256` is hex."""
+    """A verified identity document; times are seconds since the epoch, `sha256` is hex.
+
+    `signers` are the SHA-256 of the certificates above it, the root last, where the
+    path was told.
+    """
 
     id: SpiffeId
     not_before: float
     not_after: float
     serial: int
     sha256: str
+    signers: tuple[str, ...] = ()
 
-    def renewal_time(self, spread: float) -> float:
+    def renewal_time(self, spread: float, backdated: float = 0.0) -> float:
         """Return when to renew: half-way, moved by up to a tenth; *spread* is from -1 to 1.
 
-        The spread keeps many sidecars that began together from asking together.
+        The spread keeps many sidecars that began together from asking together. Seconds
+        by which the start was put back do not count.
         """
-        return self.not_after - (self.not_after - self.not_before) / 2 * (1 + spread / 10)
+        life = self.not_after - self.not_before - backdated
+        return self.not_after - life / 2 * (1 + spread / 10)
 
 
 def verify(chain: Sequence[bytes], bundles: Bundles, now: float) -> X509Svid:
@@ -86,7 +94,7 @@ def verify(chain: Sequence[bytes], bundles: Bundles, now: float) -> X509Svid:
     bundle = _bundle_of(svid.id, bundles)
     if chain[-1] not in bundle.roots:
         raise _stray(bundle, bundles.homes_of(chain[-1]))
-    return svid
+    return replace(svid, signers=tuple(sha256(der).hexdigest() for der in chain[1:]))
 
 
 def verify_path(chain: Sequence[bytes], bundles: Bundles, now: float) -> X509Svid:

@@ -1,0 +1,98 @@
+"""The CA's deny list, a file in its folder: every change is logged, then put in force whole.
+
+Who is revoked by name stays so until that is undone; a serial is forgotten a
+month after its certificate would have ended.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from ..errors import IdentityError, StartError
+from ..spiffe.id import SpiffeId
+from ..spiffe.revocation import Revocations
+from .files import PUBLIC, install, read_public
+from .ledger import Certificate, certificates
+from .store import LocalCa, append, held
+
+REVOKED: Final = "revoked.json"
+FORGET_AFTER: Final = 30 * 86400.0  # seconds; no certificate is renewed that ended so long ago
+
+
+def load_revocations(folder: Path, trust_domain: str) -> Revocations:
+    """Return the deny list of the CA in *folder*; an empty one if nothing was ever revoked."""
+    try:
+        data = read_public(folder / REVOKED)
+    except FileNotFoundError:
+        return Revocations(trust_domain)
+    try:
+        found = Revocations.parse(data)
+    except IdentityError as error:
+        raise StartError(
+            f"`{folder / REVOKED}` cannot be read: {error}",
+            help="restore it from a backup: without it, revoked workloads would be let in",
+        ) from None
+    if found.trust_domain != trust_domain:
+        raise StartError(f"`{folder / REVOKED}` is of the trust domain `{found.trust_domain}`")
+    return found
+
+
+def revoke_id(ca: LocalCa, identity: SpiffeId, now: float) -> Revocations:
+    """Believe *identity* no more, whatever certificate it shows, until that is undone."""
+    with held(ca.folder):
+        old = load_revocations(ca.folder, ca.trust_domain)
+        new = old.with_changes(now, ids={*old.ids, str(identity)}, serials=_kept(old, now))
+        _put(ca, new, "revoked", {"spiffe_id": str(identity)}, now)
+    return new
+
+
+def revoke_serial(ca: LocalCa, serial: int, now: float) -> Certificate:
+    """Believe one certificate no more. StartError if the CA never issued it, or it has ended."""
+    with held(ca.folder):
+        found = [one for one in certificates(ca.folder, now) if one.serial == serial]
+        if not found:
+            raise StartError(
+                f"no certificate that still holds has the serial {serial:032x}",
+                help="`sidecar ca list` shows those that do",
+            )
+        old = load_revocations(ca.folder, ca.trust_domain)
+        serials = {**_kept(old, now), serial: found[0].not_after}
+        facts: dict[str, object] = {"spiffe_id": found[0].id, "serial": f"{serial:032x}"}
+        _put(ca, old.with_changes(now, serials=serials), "revoked", facts, now)
+    return found[0]
+
+
+def restore_id(ca: LocalCa, identity: SpiffeId, now: float) -> int:
+    """Let *identity* join again; return how many of its old certificates stay revoked: all."""
+    with held(ca.folder):
+        old = load_revocations(ca.folder, ca.trust_domain)
+        if str(identity) not in old.ids:
+            raise StartError(f"`{identity}` is not revoked")
+        # What it had may be in the hands of whoever was the reason to revoke it, and may
+        # be renewed for a while after its end.
+        stale = [
+            one for one in certificates(ca.folder, now - FORGET_AFTER) if one.id == str(identity)
+        ]
+        serials = {**_kept(old, now), **{one.serial: one.not_after for one in stale}}
+        new = old.with_changes(now, ids=old.ids - {str(identity)}, serials=serials)
+        _put(ca, new, "restored", {"spiffe_id": str(identity)}, now)
+    return len(stale)
+
+
+def drop_authorities(ca: LocalCa, fingerprints: set[str], now: float) -> Revocations:
+    """Believe nothing more that the CAs with these SHA-256 fingerprints signed."""
+    with held(ca.folder):
+        old = load_revocations(ca.folder, ca.trust_domain)
+        new = old.with_changes(now, authorities=old.authorities | fingerprints)
+        _put(ca, new, "dropped", {"authorities": sorted(fingerprints)}, now)
+    return new
+
+
+def _kept(old: Revocations, now: float) -> dict[int, float]:
+    return {serial: end for serial, end in old.serials.items() if end + FORGET_AFTER > now}
+
+
+def _put(ca: LocalCa, new: Revocations, event: str, facts: dict[str, object], now: float) -> None:
+    append(ca.folder, event, {**facts, "sequence": new.sequence}, now)
+    install(ca.folder, {REVOKED: (new.document(), PUBLIC)}, replace=True)

@@ -1,0 +1,172 @@
+"""Bundles of other trust domains that are served by URL, kept as files and never merged.
+
+Each is asked anew within its own refresh hint. What was there stays while it cannot
+be asked; how old it is, is said. A bundle without roots is taken as it is: that
+trust domain has taken everything back.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ..ca.files import PUBLIC, install, locked, read_public
+from ..errors import IdentityError, StartError
+from ..net.tls import client_context, judge_chain, verified_chain
+from ..spiffe.bundle import MAX_BUNDLE, Bundles, TrustBundle
+from ..spiffe.id import SpiffeId
+from .ca_http import Asked, CaAway, ask
+from .fetch import FetchError, fetch
+
+FOLDER: Final = "bundles"
+_USUAL: Final = 300.0  # seconds, where no hint is given (SPIFFE Federation section 4.1)
+_SOONEST: Final = 1.0
+_LONGEST: Final = 3600.0
+_RETRY: Final = 10.0
+_PATIENCE: Final = 5.0  # seconds for one answer
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a bundle is served; with a SPIFFE ID, the file `bootstrap` proves who serves it."""
+
+    url: str
+    spiffe_id: str = ""
+    bootstrap: Path | None = None
+
+
+@dataclass(slots=True)
+class _Kept:
+    endpoint: Endpoint
+    due: float = 0.0
+    seen: float = 0.0
+    said: str = ""
+
+
+class Federation:
+    """Keeps the bundles of *endpoints*, by trust domain, in a folder within *folder*."""
+
+    def __init__(
+        self,
+        endpoints: Mapping[str, Endpoint],
+        folder: Path,
+        wall: Callable[[], float],
+        say: Callable[[str], None],
+        max_age: float,
+    ) -> None:
+        self._folder = folder / FOLDER
+        self._wall = wall
+        self._say = say
+        self._max_age = max_age
+        self._kept = {domain: _Kept(one) for domain, one in endpoints.items()}
+        for domain, kept in self._kept.items():
+            kept.seen = _time_of(self._mark(domain))
+
+    def path(self, domain: str) -> Path:
+        """Return the file that holds the bundle of *domain*."""
+        return self._folder / f"{domain}.json"
+
+    def _mark(self, domain: str) -> Path:
+        """Return the file whose time is when the bundle was last confirmed."""
+        return self._folder / f"{domain}.seen"
+
+    def bundles(self) -> list[TrustBundle]:
+        """Return the bundles that are there."""
+        found = (self._read(domain) for domain in self._kept)
+        return [one for one in found if one is not None]
+
+    def stale(self) -> str:
+        """Return which bundle is too old or was never had, and "" if all are well."""
+        for domain, kept in self._kept.items():
+            if not kept.seen:
+                return f"the trust bundle of `{domain}` has not been fetched yet"
+            age = self._wall() - kept.seen
+            if age > self._max_age:
+                return f"the trust bundle of `{domain}` is {age:.0f} s old"
+        return ""
+
+    async def tend(self) -> None:
+        """Ask the one endpoint that has waited longest, if one is due."""
+        now = self._wall()
+        due = [(kept.due, domain) for domain, kept in self._kept.items() if kept.due <= now]
+        if due:
+            await self._refresh(min(due)[1])
+
+    async def _refresh(self, domain: str) -> None:
+        kept = self._kept[domain]
+        try:
+            data = await self._asked(domain, kept.endpoint)
+            bundle = TrustBundle.from_spiffe(data, domain)
+            self._take(domain, data, bundle)
+        except (CaAway, FetchError, IdentityError, StartError, OSError) as error:
+            kept.due = self._wall() + _RETRY
+            if str(error) != kept.said:
+                kept.said = str(error)
+                self._say(f"the trust bundle of `{domain}` cannot be had: {error}")
+            return
+        kept.said = ""
+        kept.due = self._wall() + min(max(bundle.refresh_hint or _USUAL, _SOONEST), _LONGEST)
+
+    async def _asked(self, domain: str, endpoint: Endpoint) -> bytes:
+        if not endpoint.spiffe_id:
+            return await fetch(endpoint.url, MAX_BUNDLE, _PATIENCE, ssl.create_default_context)
+        known = Bundles.of([self._roots(domain, endpoint)])
+        wanted = SpiffeId.parse(endpoint.spiffe_id)
+
+        def judge(connection: ssl.SSLObject) -> None:
+            found = judge_chain(verified_chain(connection), known, self._wall()).id
+            if found != wanted:
+                raise IdentityError("other_identity", f"`{found}` answers, not `{wanted}`")
+
+        context = client_context(None, known)
+        asked = Asked(endpoint.url)
+        status, data = await ask(asked, context, judge, most=MAX_BUNDLE, seconds=_PATIENCE)
+        if status != 200:
+            raise CaAway(f"it answers {status}")
+        return data
+
+    def _roots(self, domain: str, endpoint: Endpoint) -> TrustBundle:
+        """Return what proves who serves the bundle: the last one, or the one it began with."""
+        bundle = self._read(domain)
+        if bundle is not None and bundle.roots:
+            return bundle
+        assert endpoint.bootstrap is not None
+        return read_bundle(endpoint.bootstrap, domain)
+
+    def _read(self, domain: str) -> TrustBundle | None:
+        try:
+            return read_bundle(self.path(domain), domain)
+        except FileNotFoundError:
+            return None
+
+    def _take(self, domain: str, data: bytes, bundle: TrustBundle) -> None:
+        path, before = self.path(domain), self._read(domain)
+        if before is not None and (bundle.sequence or 0) < (before.sequence or 0):
+            raise CaAway("it serves an older bundle than before")
+        if before is None or before != bundle:
+            self._folder.mkdir(mode=0o755, exist_ok=True)
+            with locked(self._folder):
+                install(self._folder, {path.name: (data, PUBLIC)}, replace=True)
+        now = self._wall()
+        self._mark(domain).touch()
+        os.utime(self._mark(domain), (now, now))
+        self._kept[domain].seen = now
+
+
+def read_bundle(path: Path, domain: str) -> TrustBundle:
+    """Read the roots of *domain* from a file, PEM or a SPIFFE bundle document."""
+    data = read_public(path)
+    if data.lstrip()[:1] == b"{":
+        return TrustBundle.from_spiffe(data, domain)
+    return TrustBundle.from_pem(data, domain)
+
+
+def _time_of(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
