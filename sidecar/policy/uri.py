@@ -41,6 +41,8 @@ def settled_uri(uri: str) -> str | None:
     if text is None or "." in text.split("/"):
         return None
     scheme, _, rest = _EXPRESSION.sub("x", text).partition(":")
+    if "%3A" in text and not _SCHEME.match(text):
+        return None
     if scheme == "file":
         return text if _FILE.fullmatch(rest) else None
     if scheme in _PORTS:

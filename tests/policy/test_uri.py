@@ -94,6 +94,8 @@ UNSETTLED = [
     "http://[0::1]/",
     "http://[::1",
     "note:///a/../b",
+    "file%3A///etc/shadow",
+    "file%3a///etc/shadow:80",
 ]
 
 
