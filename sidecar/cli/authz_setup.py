@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..config.bootstrap import Compat, DefaultAction, Sidecar
-from ..config.documents import AuthorizationPolicy, Document, MtlsMode
+from ..config.documents import (
+    AuthorizationPolicy,
+    Document,
+    MtlsMode,
+    PeerAuthentication,
+    RequestAuthentication,
+)
 from ..config.files import load
 from ..config.kinds import read_document
 from ..config.loaded import Loaded
@@ -34,6 +40,8 @@ _FLAGS: Final = "<command line>"
 _MOST_MESH: Final = 1_048_576  # bytes
 _NOT_OURS: Final = "SC0901"
 _NOT_HONOURED: Final = "SC0304"
+# Whose namespaces and selectors tell which workload is meant, where nobody says it.
+_OF_WORKLOADS: Final = (AuthorizationPolicy, PeerAuthentication, RequestAuthentication)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +191,7 @@ def _labels(text: str) -> dict[str, str]:
 
 def _only_namespace(documents: Sequence[Document], root: str) -> str:
     """Return the namespace that all policies are of, less those of the root namespace."""
-    policies = [one for one in documents if isinstance(one, AuthorizationPolicy)]
+    policies = [one for one in documents if isinstance(one, _OF_WORKLOADS)]
     namespaces = dict.fromkeys(one.metadata.namespace for one in policies)
     own = [one for one in namespaces if one not in (root, "istio-system")] or list(namespaces)
     if len(own) > 1:
@@ -198,7 +206,7 @@ def _labels_of(documents: Sequence[Document], namespace: str) -> Mapping[str, st
     """Return the labels that the selectors of the policies name, where they agree."""
     found: dict[str, str] = {}
     for one in documents:
-        if isinstance(one, AuthorizationPolicy) and one.metadata.namespace == namespace:
+        if isinstance(one, _OF_WORKLOADS) and one.metadata.namespace == namespace:
             for key, value in one.spec.selector.match_labels.items():
                 if found.setdefault(key, value) != value:
                     raise _usage(

@@ -227,6 +227,13 @@ def test_without_a_workload_it_is_the_one_whose_policies_these_are(check: Check)
     assert named(check, "--workload", "one/x", "--labels", "app=a,v=1").startswith("one/p#0")
 
 
+def test_documents_about_callers_tell_the_workload_too(check: Check) -> None:
+    selector = {"selector": {"matchLabels": {"app": "a"}}}
+    written = policy({**selector, "mtls": {"mode": "DISABLE"}}, "p", "one")
+    check.document("a.json", {**written, "kind": "PeerAuthentication"})
+    assert "mTLS DISABLE" in named(check)
+
+
 def test_where_policies_are_for_several_workloads_one_must_be_named(check: Check) -> None:
     check.document("a.json", policy({"rules": [{}]}, "p", "one"))
     check.document("b.json", policy({"rules": [{}]}, "p", "two"))
