@@ -24,8 +24,8 @@ from .errors import (
 )
 from .http.h1 import Request
 from .net.caller import Caller
-from .net.cluster import Lease
 from .net.clusters import Clusters
+from .net.lease import Lease
 from .observe.explainer import Explainer
 from .observe.journal import Journal
 from .observe.record import Record
@@ -152,7 +152,9 @@ async def _forward(
     data = forwarded(request, call, down, service, record.request_id)
     tried: list[str] = []
     while True:
-        lease = world.clusters.lease(permit, service.cluster, down.wake, tried)
+        lease = world.clusters.lease(
+            permit, service.cluster, down.wake, tried, again=bool(tried)
+        )
         if type(lease) is Refusal:
             return lease
         assert isinstance(lease, Lease)

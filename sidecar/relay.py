@@ -16,7 +16,7 @@ from .errors import CallerGone, MessageError
 from .http.head import ReplyHead
 from .mcp.sse import Event, EventSplitter, write_event
 from .net.caller import UNKNOWN, Caller
-from .net.cluster import Lease
+from .net.lease import Lease
 from .net.upstream import Upstream
 from .observe.record import Record
 from .policy.call import Call

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final, TypeVar
 
 from ..upstream.balance import Algorithm
-from ..upstream.cluster import ClusterSpec, EndpointSpec
+from ..upstream.cluster import ClusterSpec, EndpointSpec, NamesSpec
 from ..upstream.endpoint import OutlierSpec, PoolSpec
 from ..upstream.retry import RetryBudget
 from .addresses import Target
@@ -70,6 +70,7 @@ def cluster_of(
         warmup=balance.warmup,
         budget=policy.retry_budget or RetryBudget(pool.http.max_retries or limits.upstream_retries),
         tls=None if policy.tls is None else policy.tls.spec,
+        names=NamesSpec(limits.dns_refresh, limits.dns_addresses),
     )
 
 

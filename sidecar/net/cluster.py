@@ -11,7 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from ..errors import IdentityError, UpstreamError
 from ..http.h1 import Bounds
@@ -21,8 +21,11 @@ from ..upstream.balance import Balancer
 from ..upstream.cluster import ClusterSpec
 from ..upstream.endpoint import Endpoint
 from ..upstream.outlier import Events, Outcome, Outlier
+from .counters import COUNTERS, FAMILY, LOCAL
 from .deadlines import Deadlines
 from .dial import Dialler, connect_plain
+from .lease import Lease
+from .names import LookUp, look_up
 from .tasks import Tasks
 from .upstream import Upstream
 from .wake import Wake
@@ -33,6 +36,20 @@ FULL: Final = Refusal(
 NO_ENDPOINT: Final = Refusal(
     Reason.UPSTREAM, "no healthy server", status=503, detail="no endpoint is fit to be picked"
 )
+
+GONE: Final = Refusal(
+    Reason.UPSTREAM,
+    "the session's server is gone: initialize again",
+    status=404,
+    detail="the endpoint of the session is gone or ejected",
+)
+# What has the addresses of a name, and what stands there where there are no names.
+Addresses: TypeAlias = Callable[[str], Sequence[str]]
+
+
+def no_addresses(_: str) -> Sequence[str]:
+    """Know no name."""
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,61 +63,27 @@ class Means:
     now: Callable[[], float]  # seconds, monotonic
     random: Callable[[], float]  # from 0 up to 1
     tell: Callable[[str, Events], None]  # cluster's name, what the outlier detection did
+    look_up: LookUp = look_up  # of the names of endpoints
     dialler: Dialler | None = None  # without one, nothing that asks for TLS is connected to
-
-
-class Lease:
-    """A connection lent to one exchange; `upstream` is None until it is there."""
-
-    __slots__ = ("_cluster", "_told", "ended", "endpoint", "fault", "upstream", "wake")
-
-    def __init__(self, cluster: Cluster, endpoint: Endpoint, wake: Wake) -> None:
-        self._cluster = cluster
-        self._told = False
-        self.endpoint = endpoint
-        self.wake = wake
-        self.upstream: Upstream | None = None
-        self.fault: UpstreamError | None = None
-        self.ended = False
-
-    def answered(self, status: int, now: float) -> None:
-        """Tell that the server answered with *status*."""
-        self._told = True
-        self._cluster.answered(self, status, now)
-
-    def reset(self, now: float) -> None:
-        """Tell that the connection failed; before an answer, that counts against the endpoint."""
-        self._failed(Outcome.RESET, now)
-
-    def timed_out(self, now: float) -> None:
-        """Tell that the exchange took too long; likewise."""
-        self._failed(Outcome.TIMEOUT, now)
-
-    def _failed(self, outcome: Outcome, now: float) -> None:
-        if self.upstream is not None and not self._told:
-            self._told = True
-            self._cluster.failed(self.endpoint, outcome, now)
-
-    def end(self, now: float) -> None:
-        """Give the connection back. Once ended, a lease is nothing."""
-        if not self.ended:
-            self.ended = True
-            self._cluster.take_back(self, now)
 
 
 class Cluster:
     """The connections to one cluster's endpoints; outlives reloads."""
 
-    def __init__(self, spec: ClusterSpec, world: Means, now: float) -> None:
+    def __init__(
+        self, spec: ClusterSpec, world: Means, now: float, addresses: Addresses = no_addresses
+    ) -> None:
         self.spec = spec
         self._world = world
+        self._addresses = addresses
         self._idle: dict[Endpoint, list[Upstream]] = {}
         self._waiting: deque[Lease] = deque()
         self._secured: set[Upstream] = set()  # connections over TLS, lent or not
         self.connections = 0
         self.active = 0  # leases that have not ended, those in the queue among them
-        self.counters: dict[str, int] = dict.fromkeys(_COUNTERS, 0)
-        self.outlier = Outlier(spec.outlier, _endpoints(spec, now), world.random)
+        self.retrying = 0  # those of them that are retries
+        self.counters: dict[str, int] = dict.fromkeys(COUNTERS, 0)
+        self.outlier = Outlier(spec.outlier, self._found(now), world.random)
         self.endpoints = {one.address: one for one in self.outlier.endpoints}
         self._balance()
 
@@ -113,13 +96,26 @@ class Cluster:
         if spec.tls != self.spec.tls:
             self.close()  # what is lent goes once it comes back
         self.spec = spec
-        kept = self.outlier.replace(spec.outlier, _endpoints(spec, now))
+        self.refresh(now)
+
+    def refresh(self, now: float) -> None:
+        """Use the addresses that the endpoints' names have now; who stays keeps its state."""
+        kept = self.outlier.replace(self.spec.outlier, self._found(now))
         self.endpoints = {one.address: one for one in kept}
         self._balance()
         for endpoint in [one for one in self._idle if one.address not in self.endpoints]:
             for upstream in self._idle.pop(endpoint):
                 upstream.abort()
         self._dial_for_next()
+
+    def _found(self, now: float) -> list[Endpoint]:
+        """Return the endpoints, in the place of names those at their addresses."""
+        found: dict[str, Endpoint] = {}
+        for one in self.spec.endpoints:
+            for address in self._addresses(one.address) if one.resolve else (one.address,):
+                if address not in found:
+                    found[address] = Endpoint(address, one.weight, since=now)
+        return list(found.values())
 
     def _balance(self) -> None:
         outlier = self.spec.outlier
@@ -129,27 +125,40 @@ class Cluster:
             self.spec.balance,
             self._world.random,
             min_health_percent=self.spec.min_health_percent,
+            warmup=self.spec.warmup,
         )
 
     # -- leases
 
-    def lease(self, wake: Wake, avoid: Sequence[str], now: float) -> Lease | Refusal:
-        """Lend a connection: an idle one, a new one, or a place in the queue."""
-        endpoint = self._pick(avoid, now)
+    def lease(
+        self,
+        wake: Wake,
+        avoid: Sequence[str],
+        now: float,
+        key: bytes | None = None,
+        at: str = "",
+        *,
+        again: bool = False,
+    ) -> Lease | Refusal:
+        """Lend a connection: an idle one, a new one, or a place in the queue.
+
+        Calls of one *key* go to one endpoint, and with *at* to that one or nowhere.
+        """
+        endpoint = self._at(at) if at else self._pick(avoid, now, key)
         if endpoint is None:
-            return NO_ENDPOINT
+            return GONE if at else NO_ENDPOINT
         counters = self.counters
-        counters["upstream_rq_retry"] += bool(avoid)
         if self.active >= self.spec.pool.max_requests:
             counters["upstream_rq_pending_overflow"] += 1
             return FULL
-        lease = Lease(self, endpoint, wake)
+        fixed = key is not None or at != ""
+        lease = Lease(self, endpoint, wake, fixed=fixed, again=again)
         upstream = self._idle_at(endpoint)
         if upstream is not None:
             self._lend(lease, upstream)
         elif self.connections < self.spec.pool.max_connections:
             self._dial(endpoint, lease)
-        elif (upstream := self._idle_anywhere(avoid)) is not None:
+        elif not fixed and (upstream := self._idle_anywhere(avoid)) is not None:
             lease.endpoint = upstream.endpoint
             self._lend(lease, upstream)
         elif len(self._waiting) >= self.spec.pool.max_pending:
@@ -163,13 +172,27 @@ class Cluster:
         lease.endpoint.begin()
         self.active += 1
         counters["upstream_rq_total"] += 1
+        if again:
+            self.retrying += 1
+            counters["upstream_rq_retry"] += 1
         return lease
 
-    def _pick(self, avoid: Sequence[str], now: float) -> Endpoint | None:
+    def may_retry(self) -> bool:
+        """Whether one more retry is within the budget; one that is not is counted."""
+        allowed = self.spec.budget.allows(self.retrying, self.active)
+        self.counters["upstream_rq_retry_overflow"] += not allowed
+        return allowed
+
+    def _at(self, address: str) -> Endpoint | None:
+        endpoint = self.endpoints.get(address)
+        fit = endpoint is not None and self.balancer.admits(self._all, endpoint)
+        return endpoint if fit else None
+
+    def _pick(self, avoid: Sequence[str], now: float, key: bytes | None = None) -> Endpoint | None:
         if not avoid:
-            return self.balancer.pick(self._all, now)
+            return self.balancer.pick(self._all, now, key=key)
         shunned = tuple(self.endpoints[a] for a in avoid if a in self.endpoints)
-        return self.balancer.pick(self._all, now, avoid=shunned)
+        return self.balancer.pick(self._all, now, shunned, key)
 
     def _idle_at(self, endpoint: Endpoint) -> Upstream | None:
         idle = self._idle.get(endpoint)
@@ -205,20 +228,21 @@ class Cluster:
 
     def answered(self, lease: Lease, status: int, now: float) -> None:
         """Count an answer, and let the outlier detection know."""
-        self.counters[_FAMILY.get(status // 100, "upstream_rq_other")] += 1
+        self.counters[FAMILY.get(status // 100, "upstream_rq_other")] += 1
         events = self.outlier.report_status(lease.endpoint, status, now)
         if events:
             self._world.tell(self.spec.name, events)
 
     def failed(self, endpoint: Endpoint, outcome: Outcome, now: float) -> None:
         """Count a failure of ours to get an answer from *endpoint*."""
-        self.counters[_LOCAL[outcome]] += 1
+        self.counters[LOCAL[outcome]] += 1
         self._world.tell(self.spec.name, self.outlier.report_local(endpoint, outcome, now))
 
     def take_back(self, lease: Lease, now: float) -> None:
         """Take back what an exchange no longer needs."""
         lease.endpoint.end()
         self.active -= 1
+        self.retrying -= lease.again
         upstream, lease.upstream = lease.upstream, None
         if upstream is None:
             if lease in self._waiting:
@@ -244,9 +268,9 @@ class Cluster:
         )
 
     def _rest(self, upstream: Upstream, now: float) -> None:
-        """Give a free connection to the first who waits, or let it be idle."""
-        while self._waiting:
-            lease = self._waiting.popleft()
+        """Give a free connection to the first who waits and may use it, or let it be idle."""
+        while (lease := self._next_for(upstream.endpoint)) is not None:
+            self._waiting.remove(lease)
             if lease.ended:
                 continue
             lease.endpoint.end()
@@ -255,8 +279,16 @@ class Cluster:
             self._lend(lease, upstream)
             lease.wake()
             return
+        if self._waiting:
+            upstream.abort()  # its place is for one who waits for another endpoint
+            return
         upstream.deadline = min(now + self.spec.pool.idle_timeout, upstream.expires)
         self._idle.setdefault(upstream.endpoint, []).append(upstream)
+
+    def _next_for(self, endpoint: Endpoint) -> Lease | None:
+        """Return the first who waits and may go to *endpoint*."""
+        waiting = self._waiting
+        return next((one for one in waiting if not one.fixed or one.endpoint is endpoint), None)
 
     # -- connections
 
@@ -337,7 +369,7 @@ class Cluster:
             lease = self._waiting.popleft()
             if lease.ended:
                 continue
-            endpoint = self._pick((), self._world.now())
+            endpoint = self._wanted(lease)
             if endpoint is None:
                 lease.fault = UpstreamError(NO_ENDPOINT.detail, sent=False, status=503)
                 lease.wake()
@@ -346,6 +378,12 @@ class Cluster:
             lease.endpoint = endpoint
             endpoint.begin()
             self._dial(endpoint, lease)
+
+    def _wanted(self, lease: Lease) -> Endpoint | None:
+        """Return where to dial for *lease*: anywhere, or where alone it may go."""
+        if lease.fixed:
+            return self._at(lease.endpoint.address)
+        return self._pick((), self._world.now())
 
     def close(self) -> None:
         """Close what is idle."""
@@ -358,33 +396,3 @@ class Cluster:
     def pending(self) -> int:
         """How many calls wait for a connection."""
         return len(self._waiting)
-
-
-def _endpoints(spec: ClusterSpec, now: float) -> list[Endpoint]:
-    return [Endpoint(one.address, one.weight, since=now) for one in spec.endpoints]
-
-
-# Envoy's names.
-_FAMILY: Final = {
-    2: "upstream_rq_2xx",
-    3: "upstream_rq_3xx",
-    4: "upstream_rq_4xx",
-    5: "upstream_rq_5xx",
-}
-_LOCAL: Final = {
-    Outcome.CONNECT_FAILED: "upstream_cx_connect_fail",
-    Outcome.TIMEOUT: "upstream_rq_timeout",
-    Outcome.RESET: "upstream_rq_rx_reset",
-}
-_COUNTERS: Final = (
-    "upstream_cx_connect_timeout",
-    "upstream_cx_total",
-    "upstream_cx_overflow",
-    "upstream_rq_total",
-    "upstream_rq_other",
-    "upstream_rq_retry",
-    "upstream_rq_pending_total",
-    "upstream_rq_pending_overflow",
-    *_FAMILY.values(),
-    *_LOCAL.values(),
-)

@@ -10,7 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ..policy.verdict import Permit, Refusal
 from ..upstream.cluster import ClusterSpec
-from .cluster import Cluster, Lease, Means
+from .cluster import Cluster, Means
+from .lease import Lease
+from .names import Names
 from .wake import Wake
 
 
@@ -20,6 +22,7 @@ class Clusters:
     def __init__(self, means: Means) -> None:
         self._means = means
         self._clusters: dict[str, Cluster] = {}
+        self._names = Names(means.tasks, means.look_up, self._moved)
 
     def __iter__(self) -> Iterator[Cluster]:
         return iter(self._clusters.values())
@@ -27,27 +30,58 @@ class Clusters:
     def replace(self, specs: Iterable[ClusterSpec]) -> None:
         """Take the clusters of a new snapshot; those that stay keep all their state."""
         now = self._means.now()
+        specs = tuple(specs)
+        self._names.follow(specs)
         old, self._clusters = self._clusters, {}
         for spec in specs:
             cluster = old.pop(spec.name, None)
             if cluster is None:
-                cluster = Cluster(spec, self._means, now)
+                cluster = Cluster(spec, self._means, now, self._names.of)
             else:
                 cluster.replace(spec, now)
             self._clusters[spec.name] = cluster
         for gone in old.values():
             gone.close()
 
+    async def prepare(self, specs: Iterable[ClusterSpec]) -> None:
+        """Look up the names of *specs* that are new, before `replace` puts them to use."""
+        await self._names.learn(specs)
+
+    def _moved(self, name: str) -> None:
+        """A name has other addresses now."""
+        for cluster in self:
+            if any(one.resolve and one.address == name for one in cluster.spec.endpoints):
+                cluster.refresh(self._means.now())
+
     def lease(
-        self, permit: Permit, cluster: str, wake: Wake, avoid: Sequence[str] = ()
+        self,
+        permit: Permit,
+        cluster: str,
+        wake: Wake,
+        avoid: Sequence[str] = (),
+        key: bytes | None = None,
+        at: str = "",
+        *,
+        again: bool = False,
     ) -> Lease | Refusal:
         """Lend a connection to the call that *permit* allows; at addresses not in *avoid*.
 
-        Raises TypeError without a permit: there is no other key to an upstream.
+        Calls of one *key* go to one endpoint; with *at* the call goes to that address or
+        nowhere. *again* says that it is a retry. Raises TypeError without a permit: there is
+        no other key to an upstream.
         """
         if type(permit) is not Permit:
             raise TypeError("a lease takes a Permit and nothing else")
-        return self._clusters[cluster].lease(wake, avoid, self._means.now())
+        return self._clusters[cluster].lease(wake, avoid, self._means.now(), key, at, again=again)
+
+    def may_retry(self, cluster: str) -> bool:
+        """Whether *cluster* has budget for one more retry."""
+        return self._clusters[cluster].may_retry()
+
+    def has(self, cluster: str, address: str) -> bool:
+        """Whether *address* is an endpoint of *cluster*."""
+        known = self._clusters.get(cluster)
+        return known is not None and address in known.endpoints
 
     def addresses(self, cluster: str) -> tuple[str, ...]:
         """Return where calls to *cluster* go."""
@@ -59,6 +93,7 @@ class Clusters:
             cluster.judge_again()
 
     def sweep(self, now: float) -> None:
-        """Let ejected endpoints return whose time is over."""
+        """Let ejected endpoints return whose time is over, and look names up anew."""
+        self._names.tick(now)
         for cluster in self:
             self._means.tell(cluster.spec.name, cluster.outlier.tick(now))

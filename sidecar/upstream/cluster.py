@@ -23,6 +23,14 @@ class EndpointSpec:
     resolve: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class NamesSpec:
+    """How names are looked up: every `refresh` seconds, and at most `most` addresses of one."""
+
+    refresh: float = 5.0
+    most: int = 64
+
+
 class TlsMode(StrEnum):
     """How a connection to a server is encrypted (Istio's `tls.mode`, less DISABLE)."""
 
@@ -67,6 +75,7 @@ class ClusterSpec:
     warmup: Warmup | None = None
     budget: RetryBudget = field(default_factory=RetryBudget)
     tls: TlsSpec | None = None
+    names: NamesSpec = field(default_factory=NamesSpec)
 
     @property
     def is_spread(self) -> bool:

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from support.clusters import EJECT, OK, Net
 from support.memory import MemoryLoop, Pipe
 
-from sidecar.net.cluster import Lease
+from sidecar.net.lease import Lease
 from sidecar.policy.verdict import Refusal
 from sidecar.upstream.outlier import Outcome
 

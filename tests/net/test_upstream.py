@@ -9,7 +9,7 @@ from support.clusters import BOUNDS, OK, Net
 from support.memory import Pipe, in_memory
 
 from sidecar.errors import UpstreamError
-from sidecar.net.cluster import Lease
+from sidecar.net.lease import Lease
 from sidecar.net.upstream import Upstream
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n"

@@ -8,12 +8,14 @@ pipe = net.pipe(lease)          # the server's end of it
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from sidecar.http.h1 import Bounds
 from sidecar.http.lines import LineTables
-from sidecar.net.cluster import Cluster, Lease, Means
+from sidecar.net.cluster import Cluster, Means
 from sidecar.net.clusters import Clusters
 from sidecar.net.deadlines import Deadlines
+from sidecar.net.lease import Lease
 from sidecar.net.tasks import Tasks
 from sidecar.net.wake import Wake
 from sidecar.policy.verdict import Permit, Refusal
@@ -83,19 +85,21 @@ class Net:
     def counter(self, name: str) -> int:
         return self.cluster.counters[name]
 
-    def ask(self, avoid: Sequence[str] = ()) -> Lease | Refusal:
+    def ask(self, avoid: Sequence[str] = (), **more: Any) -> Lease | Refusal:
         """Ask for a connection, as a call does that was permitted."""
-        return self.clusters.lease(Permit(), "files", Wake(self.loop), avoid)
+        again = bool(avoid)
+        wake = Wake(self.loop)
+        return self.clusters.lease(Permit(), "files", wake, avoid, again=again, **more)
 
-    def asked(self, avoid: Sequence[str] = ()) -> Lease:
+    def asked(self, avoid: Sequence[str] = (), **more: Any) -> Lease:
         """Ask for a connection that is not refused; it may not be there yet."""
-        lease = self.ask(avoid)
+        lease = self.ask(avoid, **more)
         assert isinstance(lease, Lease)
         return lease
 
-    async def lent(self, avoid: Sequence[str] = ()) -> Lease:
+    async def lent(self, avoid: Sequence[str] = (), **more: Any) -> Lease:
         """Return a lease whose connection is there."""
-        lease = self.asked(avoid)
+        lease = self.asked(avoid, **more)
         await self.loop.settle()
         assert lease.upstream is not None
         return lease

@@ -1,0 +1,70 @@
+"""A connection lent to one exchange, and what the exchange tells of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..errors import UpstreamError
+from ..upstream.endpoint import Endpoint
+from ..upstream.outlier import Outcome
+from .upstream import Upstream
+from .wake import Wake
+
+if TYPE_CHECKING:
+    from .cluster import Cluster
+
+
+class Lease:
+    """A connection lent to one exchange; `upstream` is None until it is there.
+
+    A `fixed` one is for its endpoint and no other; one that is had `again` is a retry's.
+    """
+
+    __slots__ = (
+        "_cluster",
+        "_told",
+        "again",
+        "ended",
+        "endpoint",
+        "fault",
+        "fixed",
+        "upstream",
+        "wake",
+    )
+
+    def __init__(
+        self, cluster: Cluster, endpoint: Endpoint, wake: Wake, *, fixed: bool, again: bool
+    ) -> None:
+        self._cluster = cluster
+        self._told = False
+        self.endpoint = endpoint
+        self.wake = wake
+        self.fixed = fixed
+        self.again = again
+        self.upstream: Upstream | None = None
+        self.fault: UpstreamError | None = None
+        self.ended = False
+
+    def answered(self, status: int, now: float) -> None:
+        """Tell that the server answered with *status*."""
+        self._told = True
+        self._cluster.answered(self, status, now)
+
+    def reset(self, now: float) -> None:
+        """Tell that the connection failed; before an answer, that counts against the endpoint."""
+        self._failed(Outcome.RESET, now)
+
+    def timed_out(self, now: float) -> None:
+        """Tell that the exchange took too long; likewise."""
+        self._failed(Outcome.TIMEOUT, now)
+
+    def _failed(self, outcome: Outcome, now: float) -> None:
+        if self.upstream is not None and not self._told:
+            self._told = True
+            self._cluster.failed(self.endpoint, outcome, now)
+
+    def end(self, now: float) -> None:
+        """Give the connection back. Once ended, a lease is nothing."""
+        if not self.ended:
+            self.ended = True
+            self._cluster.take_back(self, now)
