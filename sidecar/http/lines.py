@@ -60,6 +60,22 @@ _OF_REQUESTS: Final[dict[bytes, int]] = {
     b"x-rewrite-url": MIRROR,
 }
 
+# How whoever ends TLS tells a server whose certificate it saw. That is us, and from a
+# caller it is a forgery as well (RFC 9440, and what proxies make up).
+_OF_CERTIFICATES: Final = (
+    b"client-cert",
+    b"l5d-client-id",
+    b"ssl-client-",
+    b"x-amzn-mtls-",
+    b"x-client-cert",
+    b"x-client-dn",
+    b"x-client-verify",
+    b"x-forwarded-client-",
+    b"x-spiffe-",
+    b"x-ssl-",
+    b"x-tls-client-",
+)
+
 _BOTH: Final[dict[bytes, int]] = {
     **dict.fromkeys(_HOP_BY_HOP, DROP),
     b"connection": OPTIONS,
@@ -169,6 +185,8 @@ def field_of(name: bytes, value: bytes, *, request: bool) -> Field:
         kind = DROP
     elif request and lower.startswith(b"mcp-param-"):
         kind = MIRROR
+    elif request and lower.startswith(_OF_CERTIFICATES):
+        kind = DROP
     return _field(Field, (kind, lower, value, b"%b: %b\r\n" % (name, value), (lower, value)))
 
 

@@ -65,7 +65,12 @@ def test_te_trailers_is_let_in_and_goes_no_further() -> None:
 
 
 def test_our_own_names_and_underscore_twins_are_dropped() -> None:
-    fields = asked((b"x-forwarded-client-cert", b"URI=x"), (b"x_request_id", b"1"))
+    fields = asked(
+        (b"x-forwarded-client-cert", b"URI=x"),
+        (b"x-spiffe-id", b"spiffe://a/b"),
+        (b"client-cert", b":AAAA=:"),
+        (b"x_request_id", b"1"),
+    )
     assert not read(fields).forward
 
 
