@@ -16,6 +16,7 @@ from ..errors import StartError
 from .server import default_socket
 
 UNREACHABLE: Final = 69
+UNITS: Final = "/run/sidecar"
 _PATIENCE: Final = 10.0  # seconds
 _MOST_BYTES: Final = 16 * 1024 * 1024
 _MOST_SOCKETS: Final = 64
@@ -64,19 +65,34 @@ def _connection(address: str) -> http.client.HTTPConnection:
     return http.client.HTTPConnection(host.strip("[]"), int(port), timeout=_PATIENCE)
 
 
-def addresses(given: str, environment: Mapping[str, str], temporary: str, uid: int) -> list[str]:
+def addresses(
+    given: str, environment: Mapping[str, str], temporary: str, uid: int, units: str = UNITS
+) -> list[str]:
     """Return where sidecars may be asked: at *given*, else at every default socket there is.
 
-    `SIDECAR_ADMIN` of *environment* stands for *given*. Raises StartError if there is none.
+    `SIDECAR_ADMIN` of *environment* stands for *given*; below *units* each systemd unit has
+    a folder. Raises StartError if there is none.
     """
     named = given or environment.get("SIDECAR_ADMIN", "")
     if named:
         return [named]
     folder = os.path.dirname(default_socket(environment, "any", temporary, uid)[len("unix:") :])
+    found = _sockets(folder)
+    for name in _names(units):
+        found += _sockets(f"{units}/{name}")
+    if not found:
+        where = f"`{folder}`, nor below `{units}`"
+        raise StartError(f"no sidecar has a socket in {where}", UNREACHABLE, help=_HELP)
+    return [f"unix:{path}" for path in dict.fromkeys(found)][:_MOST_SOCKETS]
+
+
+def _sockets(folder: str) -> list[str]:
+    return [f"{folder}/{name}" for name in _names(folder) if name.endswith(".sock")]
+
+
+def _names(folder: str) -> list[str]:
+    """Return what is in *folder*, as far as this user may look."""
     try:
-        names = sorted(name for name in os.listdir(folder) if name.endswith(".sock"))
+        return sorted(os.listdir(folder))
     except OSError:
-        names = []
-    if not names:
-        raise StartError(f"no sidecar has a socket in `{folder}`", UNREACHABLE, help=_HELP)
-    return [f"unix:{folder}/{name}" for name in names[:_MOST_SOCKETS]]
+        return []

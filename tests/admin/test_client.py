@@ -58,14 +58,19 @@ def test_what_is_no_address_is_refused(address: str) -> None:
 def test_the_address_is_given_or_in_the_environment_or_a_socket(tmp_path: Path) -> None:
     folder = tmp_path / "sidecar"
     environment = {"XDG_RUNTIME_DIR": str(tmp_path)}
+    units = str(tmp_path / "units")
     with pytest.raises(StartError, match="no sidecar has a socket") as caught:
-        addresses("", environment, "/nowhere", 0)
+        addresses("", environment, "/nowhere", 0, units)
     assert caught.value.code == UNREACHABLE
     folder.mkdir()
     for name in ("b.sock", "a.sock", "a.log"):
         (folder / name).touch()
     found = [f"unix:{folder}/a.sock", f"unix:{folder}/b.sock"]
-    assert addresses("", environment, "/nowhere", 0) == found
+    assert addresses("", environment, "/nowhere", 0, units) == found
+    (tmp_path / "units" / "docs").mkdir(parents=True)
+    (tmp_path / "units" / "docs" / "docs.sock").touch()
+    found.append(f"unix:{units}/docs/docs.sock")
+    assert addresses("", environment, "/nowhere", 0, units) == found
     environment["SIDECAR_ADMIN"] = "127.0.0.1:1"
     assert addresses("", environment, "/nowhere", 0) == ["127.0.0.1:1"]
     assert addresses("unix:/x", environment, "/nowhere", 0) == ["unix:/x"]
