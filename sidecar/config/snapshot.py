@@ -7,23 +7,19 @@ A reload replaces one reference; an exchange pins one at its start.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from ..errors import Where
-from ..mcp.edit import CONCERNS
 from ..policy.authz import Mesh, RuleSet
 from ..policy.decide import Policy, Scans
 from ..policy.limit import RateLimits
 from ..policy.origin import ANY, Origins, origins
 from ..policy.path import Normalisation
-from ..policy.scan.fold import Fold
-from ..policy.scan.scanner import Pattern, Scanner, literal
 from ..policy.spec import Action, PolicySpec
 from ..policy.tokens.keys import KeyRing
 from ..policy.tokens.rules import TokenRules
-from ..policy.verdict import RuleRef
 from ..upstream.cluster import ClusterSpec
 from ..upstream.route import Action as Way
 from ..upstream.route import Routes
@@ -36,7 +32,6 @@ from .documents import (
     Document,
     Inspection,
     MtlsMode,
-    OnMatch,
     PeerAuthentication,
     RateLimit,
     RequestAuthentication,
@@ -48,12 +43,12 @@ from .documents import (
 from .limits import Limits
 from .problem import ConfigError, Notes, Place, Problem
 from .routes import RouteCompiler, Ways
+from .scans import ScanCompiler
 from .selection import Workload, mtls_of
 from .tokens import note_unverified, token_rules
 
 _SELECTS_NOTHING: Final = "SC0901"
 _NO_TARGET: Final = "SC0902"
-_NOT_SCANNABLE: Final = "SC0503"
 _SAME_ADDRESS: Final = "SC0705"
 _NOWHERE: Final = Where("the bootstrap")  # of a bootstrap that was made, not read
 
@@ -143,11 +138,12 @@ class _Compiler:
             for d in documents
             if isinstance(d, AuthorizationPolicy) and self._is_ours(d, d.spec.selector)
         ]
-        self._inspections = [
+        inspections = [
             d
             for d in documents
             if isinstance(d, Inspection | WasmPlugin) and self._is_ours(d, d.inspection.selector)
         ]
+        self._scans = ScanCompiler(inspections, self._notes)
         limiting = [
             d.policy
             for d in documents
@@ -170,8 +166,8 @@ class _Compiler:
 
     def snapshot(self) -> Snapshot:
         """Compile everything, or raise with everything that is wrong."""
-        self._check_patterns()
-        requests, replies = map(self._scans, (Direction.REQUEST, Direction.RESPONSE))
+        self._scans.check_patterns()
+        requests, replies = map(self._scans.scans, (Direction.REQUEST, Direction.RESPONSE))
         services: dict[str, Service] = {}
         clusters: dict[str, ClusterSpec] = {}
         for inbound in self._spec.inbound:
@@ -278,7 +274,7 @@ class _Compiler:
             preserve_host=inbound.host is HostMode.PRESERVE,
             normalization=self._spec.path_normalization,
             mtls=ports.get(port, mode),
-            body_bytes=self._body_bytes(),
+            body_bytes=self._scans.body_bytes(self._spec.limits.request_body_bytes),
             way=ways.action,
             routes=ways.routes,
             spread=ways.spread,
@@ -286,16 +282,6 @@ class _Compiler:
             http2=inbound.http2,
             h2c=inbound.h2c,
         )
-
-    def _body_bytes(self) -> int:
-        """The smallest that an inspection which refuses requests takes; the limit without one."""
-        limit = self._spec.limits.request_body_bytes
-        taken = [
-            one.max_body_bytes or limit
-            for one in (document.inspection for document in self._inspections)
-            if one.action is OnMatch.DENY and Direction.REQUEST in one.directions
-        ]
-        return min(taken, default=limit)
 
     def _policy(self, inbound: Inbound, ways: Ways, requests: Scans, replies: Scans) -> Policy:
         spec = self._spec
@@ -321,43 +307,6 @@ class _Compiler:
         """Which pages may call; Istio asks none where the file says nothing."""
         open_ = self._spec.compat is Compat.ISTIO and not inbound.allowed_origins
         return origins([ANY] if open_ else inbound.allowed_origins, inbound.listen.ip)
-
-    # -- what all inbounds are scanned for
-
-    def _check_patterns(self) -> None:
-        """Note each pattern of which folding leaves nothing, or too much, to look for."""
-        fold = Fold()
-        for document in self._inspections:
-            for pattern in document.inspection.patterns:
-                try:
-                    literal(pattern.text, fold)
-                except ValueError as error:
-                    place = Place(pattern.at or document.at)
-                    self._notes.error(_NOT_SCANNABLE, f"pattern `{pattern.id}`: {error}", place)
-
-    def _scans(self, direction: Direction) -> Scans:
-        refuse: list[Pattern] = []
-        note: list[Pattern] = []
-        for document in self._inspections:
-            inspection = document.inspection
-            if direction not in inspection.directions:
-                continue
-            kept = refuse if inspection.action is OnMatch.DENY else note
-            name = f"{document.metadata.namespace}/{document.metadata.name}"
-            for pattern in inspection.patterns:
-                rule = RuleRef(name, at=pattern.at or document.at)
-                kept.append(Pattern(pattern.id, pattern.text, rule))
-        return Scans(self._scanner(refuse), self._scanner(note))
-
-    def _scanner(self, patterns: Sequence[Pattern]) -> Scanner | None:
-        if not patterns or self._notes.errors:
-            return None  # where there are errors, no snapshot comes of it
-        try:
-            # A reply that its first pass clears holds no list to be shortened either.
-            return Scanner(patterns, concerns=CONCERNS)
-        except ValueError as error:  # too many patterns, all documents together
-            self._notes.error(_NOT_SCANNABLE, str(error), Place(self._inspections[-1].at))
-            return None
 
 
 def _service_of(inbound: Inbound) -> str:
