@@ -90,7 +90,8 @@ def parse(body: bytes, max_depth: int = MAX_DEPTH) -> Message:
     if value.get("jsonrpc") != "2.0":
         twins.VERSION.refuse_twins(value)
         raise MessageError('`jsonrpc` is not "2.0"', NOT_A_MESSAGE)
-    twins.MESSAGE.refuse_twins(value)
+    if not value.keys() <= twins.MESSAGE.known:
+        twins.MESSAGE.refuse_twins(value)
     if "method" in value:
         return _calling(value, text)
     return _response(value, text)
@@ -218,24 +219,28 @@ def _calling(value: JsonObject, text: str) -> Message:
     known = METHODS.get(method)
     if "id" in value:
         kind: Kind = REQUEST
-        message_id: Id = _id(value["id"])
+        given = value["id"]
+        message_id: Id = given if type(given) is int else _id(given)
     else:
         kind = NOTIFICATION
         message_id = None
-    _check_kind(kind, method, known)
+    if known is None or kind is NOTIFICATION:
+        _check_kind(kind, method, known)
     words = twins.PARAMS if known is None else twins.KNOWN_PARAMS
     message = Message(kind, message_id, method, _params(value, words), value, text)
-    if known is not None and known.subject != "nothing" and not _is_gone(message, known):
-        _name(message, known)
+    if known is not None and known.subject != "nothing":
+        # As nearly always, it is no method that a later version has dropped.
+        if known.modern or not _is_gone(message):
+            _name(message, known)
     return message
 
 
-def _is_gone(message: Message, known: Method) -> bool:
-    """Whether a modern request names nothing and only older versions have its method.
+def _is_gone(message: Message) -> bool:
+    """Whether a modern request names nothing, for a method that only older versions have.
 
     That no such method is left is then what its caller must hear, from the server.
     """
-    if known.modern or message.params.keys() & _NAMES:
+    if message.params.keys() & _NAMES:
         return False
     version = version_of(message.params)
     return type(version) is str and is_modern(version)
@@ -259,7 +264,8 @@ def _params(value: JsonObject, words: twins.Words) -> JsonObject:
         return {}
     if type(params) is not dict:
         raise MessageError("`params` is not an object", NOT_A_MESSAGE)
-    words.refuse_twins(params)
+    if not params.keys() <= words.known:
+        words.refuse_twins(params)
     return params
 
 

@@ -67,12 +67,14 @@ class Policy:
     max_depth: int = MAX_DEPTH
     counts_messages: bool = False
     needs_messages: bool = field(init=False)
+    scans: bool = field(init=False)  # whether requests are looked through at all
     tokens: TokenRules | None = None
     _duties: Duties = field(init=False)
     _permits: dict[int, Permit] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self.needs_messages = self.rules.uses_mcp or self.counts_messages
+        self.scans = self.requests != Scans()
         hidden = self.hidden if self.rules.uses_mcp else None
         self._duties = Duties(self.replies.refuse, self.replies.note, hidden)
 
@@ -122,7 +124,7 @@ def decide(call: Call, policy: Policy, now: float) -> Verdict:
         call.shadowed = policy.rules.shadow(call)
     if not decision.allowed:
         return Refusal(Reason.DENIED, DENIED, rule=decision.rule)
-    if call.body:
+    if policy.scans and call.body:
         finding = _scan(call, policy.requests)
         if finding is not None:
             return _injection(finding)
