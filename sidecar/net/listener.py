@@ -149,6 +149,8 @@ class Listener:
         if secure:
             if identity is None:
                 raise IdentityError("no_identity", "this sidecar has no certificate yet")
+            if identity.svid.not_after <= gate.wall():
+                raise IdentityError("no_identity", "this sidecar's certificate has expired")
             context = identity.context if door.http2 else identity.http1_context
         opens: type[Opening | Downstream | Downstream2] = Opening
         if not secure:

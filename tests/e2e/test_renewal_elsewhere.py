@@ -1,0 +1,170 @@
+"""Certificates of seconds are renewed under load; a CA that goes away and comes back is got over.
+
+How often it renews is bounded here for time; SIDECAR_LONG_TESTS=1 asks for the full number.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from support.ca_host import CaHost, Joined, Member
+from support.daemon import PYTHON
+from support.wire import Recorder, eventually, rpc
+
+LONG = bool(os.environ.get("SIDECAR_LONG_TESTS"))
+RENEWALS = 20 if LONG else 5
+TURNS = 4 if LONG else 2
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Recorder]:
+    with Recorder() as recorder:
+        yield recorder
+
+
+class Load:
+    """Callers that never stop: one keeps its connection, one makes a new one each time."""
+
+    def __init__(self, sidecar: Joined, context: Callable[[], ssl.SSLContext]) -> None:
+        self._sidecar, self._context = sidecar, context
+        self.failed: list[str] = []
+        self.calls = 0
+        self.serials: set[int] = set()
+        self._ended = threading.Event()
+
+    @contextmanager
+    def applied(self) -> Iterator[Load]:
+        threads = [threading.Thread(target=self._run, args=(kept,)) for kept in (True, False)]
+        for one in threads:
+            one.start()
+        try:
+            yield self
+        finally:
+            self._ended.set()
+            for one in threads:
+                one.join(30)
+
+    def _run(self, kept: bool) -> None:
+        while not self._ended.is_set():
+            try:
+                with self._sidecar.caller(self._context()) as caller:
+                    # No longer than the caller's own certificate allows.
+                    until = time.monotonic() + (1.0 if kept else 0.0)
+                    while not self._ended.is_set():
+                        assert caller.ask("POST", "/mcp", rpc("ping")).status == 200
+                        self.calls += 1
+                        if time.monotonic() >= until:
+                            break
+                        time.sleep(0.01)
+            except (OSError, AssertionError) as error:
+                self.failed.append(f"{error!r}")
+
+
+def other(folder: Path, ca: CaHost) -> Callable[[], ssl.SSLContext]:
+    """Return how a caller with a certificate that lasts calls."""
+    token = folder / "alice"
+    token.mkdir(parents=True)
+    argv = ("issue-cert", "agent/alice", "--ca", str(ca.ca), "--out", str(token))
+    subprocess.run([PYTHON, "-m", "sidecar", *argv], check=True, capture_output=True, timeout=60)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.load_verify_locations(token / "svid_bundle.pem")
+    context.load_cert_chain(token / "svid.pem", token / "svid_key.pem")
+    return lambda: context
+
+
+def renewals(ca: CaHost) -> int:
+    return sum(one.get("by") == "renewal" for one in ca.events("issued"))
+
+
+@pytest.mark.timeout(120)
+def test_it_renews_again_and_again_under_load_and_no_call_fails(
+    server: Recorder, tmp_path: Path
+) -> None:
+    ca = CaHost(tmp_path / "ca")
+    files = Member(tmp_path / "files", ca, "mcp-prod/files", server.url)
+    alice = other(tmp_path, ca)
+    ca.give_token(files)
+    with ca.serve("--ttl", "3s", "--refresh", "1s"), files.run() as sidecar:
+        sidecar.wait_ready()
+        with Load(sidecar, alice).applied() as load:
+            eventually(lambda: renewals(ca) >= RENEWALS, "renewals", patience=100)
+            # The CA's own turn, while all goes on.
+            for turn in range(TURNS):
+                before = renewals(ca)
+                ca.cli("rotate")
+                eventually(lambda: renewals(ca) >= before + 2, f"turn {turn}", patience=30)  # noqa: B023
+        assert load.failed == []
+        assert load.calls > 50
+        assert sidecar.readiness()[0] == 200
+    serials = [one["serial"] for one in ca.events("issued")]
+    assert len(set(serials)) == len(serials)
+    assert len(ca.events("rotated")) == TURNS
+    assert "whole" in ca.cli("log", "verify")
+
+
+def test_an_old_intermediate_is_dropped_once_nothing_needs_it(
+    server: Recorder, tmp_path: Path
+) -> None:
+    ca = CaHost(tmp_path / "ca")
+    files = Member(tmp_path / "files", ca, "mcp-prod/files", server.url)
+    ca.give_token(files)
+    with ca.serve("--ttl", "3s", "--refresh", "1s"), files.run() as sidecar:
+        sidecar.wait_ready()
+        alice = other(tmp_path, ca)()  # of the first intermediate, for a day
+        with sidecar.caller(alice) as caller:
+            assert caller.ask("POST", "/mcp", rpc("ping")).status == 200
+            ca.cli("rotate")
+            ca.cli("rotate", "--drop-now")
+            reply = refused(lambda: caller.ask("POST", "/mcp", rpc("ping")).status)
+            assert reply == 401
+        sidecar.event(event="trust_changed", disowned=1)
+        sidecar.wait_ready()
+
+
+def refused(ask: Callable[[], int], patience: float = 15) -> int:
+    """Ask until it is refused; return the status."""
+    end = time.monotonic() + patience
+    while (status := ask()) == 200:
+        assert time.monotonic() < end, "never refused"
+        time.sleep(0.02)
+    return status
+
+
+@pytest.mark.timeout(120)
+def test_a_ca_that_goes_away_is_got_over_until_the_end_and_after_it(
+    server: Recorder, tmp_path: Path
+) -> None:
+    ca = CaHost(tmp_path / "ca")
+    files = Member(tmp_path / "files", ca, "mcp-prod/files", server.url)
+    alice = other(tmp_path, ca)
+    ca.give_token(files)
+    with files.run() as sidecar:
+        with ca.serve("--ttl", "8s", "--refresh", "1s"):
+            sidecar.wait_ready()
+        end = files.leaf().not_valid_after_utc.timestamp()
+        with Load(sidecar, alice).applied() as load:
+            # Renewal was due at half of its life, and again, and again.
+            eventually(lambda: sidecar.said().count("renewal failed") >= 1, "a failed renewal")
+            time.sleep(max(0.0, end - time.time() - 0.5))
+        assert load.failed == [], "nothing fails before the end"
+        assert files.leaf().not_valid_after_utc.timestamp() == end
+        eventually(lambda: "has expired" in sidecar.readiness()[1], "its end", patience=15)
+        lenient = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        lenient.check_hostname, lenient.verify_mode = False, ssl.CERT_NONE
+        with pytest.raises(OSError):  # not even a caller that would take what has expired
+            sidecar.caller(lenient)
+        sidecar.event(event="handshake_failed", reason="no_identity")
+        with ca.serve("--ttl", "8s", "--refresh", "1s"):
+            sidecar.wait_ready()
+            with sidecar.caller(alice()) as caller:
+                assert caller.ask("POST", "/mcp", rpc("ping")).status == 200
+    assert "whole" in ca.cli("log", "verify")
