@@ -240,6 +240,7 @@ class App:
 
     async def _prepare(self, plan: Plan) -> None:
         await self._keys.prepare(plan.snapshot.key_rings)
+        await self._world.clusters.prepare(plan.snapshot.clusters)
 
     def _accept(self, plan: Plan) -> None:
         """Take a whole new configuration, or none of it. Raises StartError."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from .config.limits import Limits
 from .config.snapshot import Service, Snapshot
 from .errors import (
     CallerGone,
@@ -22,10 +21,11 @@ from .errors import (
     SidecarError,
     UpstreamError,
 )
+from .forward import forward
 from .http.h1 import Request
+from .mirror import Mirrors
 from .net.caller import Caller
 from .net.clusters import Clusters
-from .net.lease import Lease
 from .observe.explainer import Explainer
 from .observe.journal import Journal
 from .observe.record import Record
@@ -35,11 +35,9 @@ from .policy.hops import remote_address
 from .policy.limit import Limiter
 from .policy.path import normalise
 from .policy.tokens.rules import forget
-from .policy.verdict import Permit, Reason, Refusal, Verdict
-from .relay import relay
-from .replies import forwarded, refusal_reply
-
-_TRIES = 3  # Istio's default: two retries, and only of what was never sent
+from .policy.verdict import Permit, Reason, Refusal
+from .replies import refusal_reply
+from .upstream.sessions import Sessions
 
 
 @dataclass(slots=True)
@@ -55,6 +53,8 @@ class World:
     report: Callable[[str, BaseException], None]  # a bug, told to whoever runs this
     limiter: Limiter = field(default_factory=Limiter)
     explainer: Explainer = field(default_factory=Explainer)
+    sessions: Sessions = field(default_factory=Sessions)
+    mirrors: Mirrors = field(default_factory=Mirrors)
 
     def adopt(self, snapshot: Snapshot) -> None:
         """Serve by *snapshot* from now on; endpoints and limits that stay keep their state."""
@@ -83,7 +83,7 @@ async def serve(request: Request, down: Caller, world: World) -> None:
             record.verdict = verdict
         if type(verdict) is Permit:
             down.allow(snapshot.limits.call_timeout)
-            verdict = record.verdict = await _forward(
+            verdict = record.verdict = await forward(
                 request, call, verdict, service, down, record, world, snapshot.limits
             )
         if type(verdict) is Refusal:
@@ -136,47 +136,6 @@ def understand(request: Request, peer: Peer, local_ip: str, service: Service) ->
     if service.trusted_proxies:
         call.remote_ip = remote_address(call.headers, service.trusted_proxies)
     return call
-
-
-async def _forward(
-    request: Request,
-    call: Call,
-    permit: Permit,
-    service: Service,
-    down: Caller,
-    record: Record,
-    world: World,
-    limits: Limits,
-) -> Verdict:
-    """Send the call to an endpoint and relay its reply; another one is tried if it never left."""
-    data = forwarded(request, call, down, service, record.request_id)
-    tried: list[str] = []
-    while True:
-        lease = world.clusters.lease(
-            permit, service.cluster, down.wake, tried, again=bool(tried)
-        )
-        if type(lease) is Refusal:
-            return lease
-        assert isinstance(lease, Lease)
-        try:
-            while lease.upstream is None:
-                if lease.fault is not None:
-                    raise lease.fault
-                await down.wake
-            record.upstream = lease.endpoint.address
-            record.sent = world.now()
-            lease.upstream.send(call.method, data, down.wake)
-            return await relay(lease, permit, call, down, record, world, limits)
-        except DeadlinePassed:
-            lease.timed_out(world.now())
-            raise
-        except UpstreamError as fault:
-            lease.reset(world.now())
-            if fault.sent or record.status or len(tried) + 1 >= _TRIES:
-                raise
-            tried.append(lease.endpoint.address)
-        finally:
-            lease.end(world.now())
 
 
 def _refuse(refusal: Refusal, down: Caller, record: Record) -> None:

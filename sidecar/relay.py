@@ -26,6 +26,7 @@ from .replies import refusal_message
 
 if TYPE_CHECKING:
     from .exchange import World
+    from .trip import Trip
 
 _PLAIN: Final = (b"", b"identity")
 
@@ -38,8 +39,12 @@ async def relay(
     record: Record,
     world: World,
     limits: Limits,
+    trip: Trip | None = None,
 ) -> Verdict:
-    """Pass the server's reply on; the verdict changes if the reply itself is refused."""
+    """Pass the server's reply on; the verdict changes if the reply itself is refused.
+
+    *trip* is asked about its head first, and may have the call tried again.
+    """
     up = lease.upstream
     assert up is not None
     reply = up.reply
@@ -51,7 +56,8 @@ async def relay(
     _pass_interim(up, down)
     record.answered = world.now()
     lease.answered(reply.head.status, record.answered)
-    return await _Reply(up, reply.head, permit, call, down, record, world.now, limits).run()
+    head = reply.head if trip is None else trip.judge(reply.head)
+    return await _Reply(up, head, permit, call, down, record, world.now, limits).run()
 
 
 def _pass_interim(up: Upstream, down: Caller) -> None:

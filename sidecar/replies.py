@@ -18,6 +18,8 @@ from .net.caller import Caller
 from .observe.record import Record
 from .policy.call import Call, Peer
 from .policy.verdict import Reason, Refusal
+from .upstream.edit import edited
+from .upstream.route import Way
 
 _PHRASES: Final[dict[int, bytes]] = {
     400: b"Bad Request",
@@ -42,25 +44,26 @@ _BODILESS: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS", "TRACE"})
 
 
 def forwarded(
-    request: Request, call: Call, down: Caller, service: Service, request_id: str
+    request: Request, call: Call, down: Caller, service: Service, request_id: str, way: Way
 ) -> bytes:
-    """Return the whole request for the server, head and body in one piece."""
+    """Return the whole request for the server, head and body in one piece, as its *way* has it."""
     head = request.head
     assert head is not None
     start = head.start
-    target = call.path.encode("ascii")
+    target = (way.path or call.path).encode("ascii")
     if call.query:
         target = b"%b?%b" % (target, call.query.encode("ascii"))
     elif start.target.endswith(b"?"):
         target += b"?"
+    lines = head.forward if call.checked is None else call.checked.edit.lines(head.forward)
     parts = [
         b"%b %b HTTP/1.1\r\nhost: %b\r\n"
         % (
             start.method.encode("ascii"),
             target,
-            head.host if service.preserve_host else service.authority,
+            way.authority or (head.host if service.preserve_host else service.authority),
         ),
-        *(head.forward if call.checked is None else call.checked.edit.lines(head.forward)),
+        *(edited(lines, *way.request) if way.request else lines),
         down.forwarded_for,
         b"x-request-id: %b\r\n" % request_id.encode("ascii"),
     ]

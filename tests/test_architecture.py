@@ -21,7 +21,7 @@ SIDECAR = ROOT / "sidecar"
 
 # A layer's name is a package of sidecar/, or the modules that make it up.
 MADE_OF = {
-    **dict.fromkeys(("relay", "replies"), "exchange"),
+    **dict.fromkeys(("relay", "replies", "forward", "mirror", "trip", "ways"), "exchange"),
     **dict.fromkeys(("rotation", "log", "plan", "ids", "reload", "systemd", "health", "standing"), "app"),
     **dict.fromkeys(("__main__", "units"), "cli"),
 }
@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "ca": "spiffe",
     "net": "http mcp spiffe policy upstream observe",
     "remote": "net config ca policy mcp observe spiffe",
-    "exchange": "net config policy mcp http observe",
+    "exchange": "net config policy mcp http observe upstream",
     "admin": "exchange net config ca observe upstream policy http mcp spiffe",
     "app": "remote admin exchange net config ca observe upstream policy http mcp spiffe",
     "checks": "app remote admin exchange net config ca observe upstream policy http mcp spiffe",
@@ -259,7 +259,7 @@ def test_only_the_flow_asks_for_a_lease() -> None:
         for name in module.calls()
         if name.endswith("clusters.lease")
     }
-    assert askers == {"exchange.py"}
+    assert askers == {"forward.py", "mirror.py"}
 
 
 def test_tasks_are_started_in_one_place() -> None:

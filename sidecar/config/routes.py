@@ -13,7 +13,7 @@ from typing import Final
 from ..errors import Where
 from ..upstream.cluster import ClusterSpec
 from ..upstream.retry import RetryPolicy
-from ..upstream.route import Action, Destination, Mirror, Route, Routes
+from ..upstream.route import Action, Destination, Mirror, Route, Routes, Way
 from .addresses import Target
 from .clusters import cluster_of, nearest, rule_for
 from .documents import DestinationRule, ServiceEntry, VirtualService
@@ -28,9 +28,9 @@ _NO_RETRY: Final = RetryPolicy(attempts=0)
 
 @dataclass(frozen=True, slots=True)
 class Ways:
-    """Where a service's calls go: by `routes`, or all by `action`; and all their clusters."""
+    """Where a service's calls go: by `routes`, or all `straight`; and all their clusters."""
 
-    action: Action
+    straight: Way
     routes: Routes | None
     clusters: tuple[ClusterSpec, ...]
 
@@ -80,19 +80,20 @@ class RouteCompiler:
     def ways(self, target: Target, base: ClusterSpec, service: str) -> Ways:
         """Return the ways of the calls to *service*, which is at *target* and whole is *base*."""
         found = nearest(service, self._virtual_services)
-        own = Destination(service, base.name, hash_on=base.hash_on)
+        host = service.lower()
+        own = (Destination(host, base.name, hash_on=base.hash_on),)
         if found is None:
             hashed = base.hash_on is not None
             # One address is the server itself, for which Istio has a policy of its own.
             retry = (
                 RetryPolicy.of_inbound() if target.address else RetryPolicy.of_istio(hashed=hashed)
             )
-            return Ways(Action((own,), retry), None, (base,))
+            return Ways(Way(Action(own, retry), base.name, host), None, (base,))
         self._used.add(found.at)
         one = _Service(self, target, base, service)
         routes = Routes(tuple(one.route(written) for written in found.spec.http))
         one.add_subsets()
-        return Ways(Action((own,)), routes, tuple(one.clusters.values()))
+        return Ways(Way(Action(own), base.name, host), routes, tuple(one.clusters.values()))
 
     def note_unused(self) -> None:
         """Note each VirtualService that is for no service of ours."""

@@ -21,8 +21,7 @@ from ..policy.spec import Action, PolicySpec
 from ..policy.tokens.keys import KeyRing
 from ..policy.tokens.rules import TokenRules
 from ..upstream.cluster import ClusterSpec
-from ..upstream.route import Action as Way
-from ..upstream.route import Routes
+from ..upstream.route import Routes, Way
 from .bootstrap import Compat, DefaultAction, HostMode, Inbound, Sidecar
 from .clusters import cluster_of, merged
 from .documents import (
@@ -275,7 +274,7 @@ class _Compiler:
             normalization=self._spec.path_normalization,
             mtls=ports.get(port, mode),
             body_bytes=self._scans.body_bytes(self._spec.limits.request_body_bytes),
-            way=ways.action,
+            way=ways.straight,
             routes=ways.routes,
             spread=ways.spread,
             trusted_proxies=self._spec.trusted_proxies,

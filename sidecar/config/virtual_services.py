@@ -247,7 +247,7 @@ _HTTP: Final = Struct(
             "timeout",
             Duration(zero=True),
             "From a whole request to the end of its reply, all tries together; of a stream of "
-            "events, to its head. 0s: no such limit.",
+            "events, to its head. 0s is read as not written.",
             default="`limits.callTimeout`",
         ),
         Field("retries", RETRIES, "When a call is tried again."),

@@ -6,11 +6,11 @@ has no way to a server.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from ..policy.verdict import Permit, Refusal
 from ..upstream.cluster import ClusterSpec
-from .cluster import Cluster, Means
+from .cluster import NO_ENDPOINT, Cluster, Means
 from .lease import Lease
 from .names import Names
 from .wake import Wake
@@ -72,11 +72,24 @@ class Clusters:
         """
         if type(permit) is not Permit:
             raise TypeError("a lease takes a Permit and nothing else")
-        return self._clusters[cluster].lease(wake, avoid, self._means.now(), key, at, again=again)
+        known = self._clusters.get(cluster)
+        if known is None:  # a reload took it away while the call waited
+            return NO_ENDPOINT
+        return known.lease(wake, avoid, self._means.now(), key, at, again=again)
+
+    @property
+    def random(self) -> Callable[[], float]:
+        """What draws a chance, from 0 up to 1."""
+        return self._means.random
+
+    def count(self, cluster: str, what: str) -> None:
+        """Add one to the counter *what* of *cluster*."""
+        self._clusters[cluster].counters[what] += 1
 
     def may_retry(self, cluster: str) -> bool:
         """Whether *cluster* has budget for one more retry."""
-        return self._clusters[cluster].may_retry()
+        known = self._clusters.get(cluster)
+        return known is not None and known.may_retry()
 
     def has(self, cluster: str, address: str) -> bool:
         """Whether *address* is an endpoint of *cluster*."""

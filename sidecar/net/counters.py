@@ -25,6 +25,7 @@ COUNTERS: Final = (
     "upstream_rq_other",
     "upstream_rq_retry",
     "upstream_rq_retry_overflow",
+    "upstream_rq_mirror_overflow",
     "upstream_rq_pending_total",
     "upstream_rq_pending_overflow",
     *FAMILY.values(),

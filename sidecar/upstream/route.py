@@ -199,6 +199,28 @@ class Action:
 
 
 @dataclass(frozen=True, slots=True)
+class Way:
+    """How one call goes: by which action, to which cluster, and where in it.
+
+    Calls of one `key` go to one endpoint; with `at` the call goes to that address or
+    nowhere. `path` and `authority` are in the place of the call's where they are not empty.
+    `session` is the legacy session's id, `watched` that its reply's head concerns the way.
+    """
+
+    action: Action
+    cluster: str
+    host: str
+    key: bytes | None = None
+    at: str = ""
+    path: str = ""
+    authority: bytes = b""
+    request: tuple[Edit, ...] = ()
+    reply: tuple[Edit, ...] = ()
+    session: bytes = b""
+    watched: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """Calls of which one of `matches` holds, or all where there are none, and their action."""
 

@@ -109,14 +109,14 @@ def endpoints(snapshot: Snapshot) -> dict[str, list[str]]:
 def test_without_a_virtual_service_there_is_one_way() -> None:
     found = service(compiled(ENTRY, RULE))
     assert found.routes is None
-    assert [one.cluster for one in found.way.destinations] == ["files.local"]
-    assert found.way.retry.retry_on == OUTBOUND
+    assert [one.cluster for one in found.way.action.destinations] == ["files.local"]
+    assert found.way.action.retry.retry_on == OUTBOUND
     assert found.spread
 
 
 def test_one_server_has_the_retries_of_an_inbound_and_is_not_spread() -> None:
     found = service(compiled(to="http://127.0.0.1:9000"))
-    assert (found.way.retry.retry_on, found.way.retry.attempts) == (INBOUND, 2)
+    assert (found.way.action.retry.retry_on, found.way.action.retry.attempts) == (INBOUND, 2)
     assert not found.spread
 
 
@@ -186,7 +186,7 @@ def test_a_hash_reaches_the_destination_and_keeps_retries_where_they_were() -> N
     (one,) = action(snapshot).destinations
     assert one.hash_on == HashOn(By.PRINCIPAL)
     assert not action(snapshot).retry.avoid_previous
-    assert not service(compiled(ENTRY, rule)).way.retry.avoid_previous
+    assert not service(compiled(ENTRY, rule)).way.action.retry.avoid_previous
 
 
 def test_a_route_by_tool_needs_messages() -> None:

@@ -242,13 +242,15 @@ def broken(*_: object, **__: object) -> object:
     raise ZeroDivisionError("a bug")
 
 
-@pytest.mark.parametrize("step", ["understand", "decide", "forwarded", "normalise"])
+@pytest.mark.parametrize(
+    "step", ["exchange.understand", "exchange.decide", "forward.forwarded", "exchange.normalise"]
+)
 @in_memory
 async def test_a_bug_before_the_call_is_sent_sends_nothing(
     monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     flow = Flow(ALLOW_ALL + INSPECTION)
-    monkeypatch.setattr(f"sidecar.exchange.{step}", broken)
+    monkeypatch.setattr(f"sidecar.{step}", broken)
     caller = await flow.called("POST", "/", b"text")
     status, headers, body = answered(caller)
     assert (status, reason(body)) == (500, "internal")

@@ -1,0 +1,141 @@
+"""The way there: a call is sent to an endpoint, and to another one where that may be.
+
+What never left us is tried again; what was sent, only as its route says and where
+twice does what once does. Without a route of its own a call costs nothing here that
+it could spare.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from .config.limits import Limits
+from .config.snapshot import Service
+from .errors import DeadlinePassed, UpstreamError
+from .http.h1 import Request
+from .mirror import mirror
+from .net.caller import Caller
+from .net.cluster import GONE
+from .observe.record import Record
+from .policy.call import Call
+from .policy.verdict import Permit, Reason, Refusal, Verdict
+from .relay import relay
+from .replies import forwarded
+from .trip import Trip, TryTimedOut, failure_of, may_try_again
+from .upstream.route import Fault, Way
+from .ways import find_way
+
+if TYPE_CHECKING:
+    from .exchange import World
+
+_BEGINS: Final = "initialize"
+
+
+async def forward(
+    request: Request,
+    call: Call,
+    permit: Permit,
+    service: Service,
+    down: Caller,
+    record: Record,
+    world: World,
+    limits: Limits,
+) -> Verdict:
+    """Send *call* where it goes and relay the reply; the verdict is the reply's in the end."""
+    way: Way | Refusal = service.way
+    if service.spread:
+        way = find_way(call, service, world, limits.session_lifetime)
+        if isinstance(way, Way) and way.action.fault is not None:
+            way = await _injected(way.action.fault, way, down, world)
+    if isinstance(way, Refusal):
+        return way
+    if way.action.mirrors:
+        mirror(request, call, permit, way, service, down, record.request_id, world, limits)
+    data = forwarded(request, call, down, service, record.request_id, way)
+    trip = None
+    if way.watched or (call.message is not None and call.message.method == _BEGINS):
+        trip = Trip(way, call, down, world, limits)
+    try:
+        return await _send(data, call, permit, way, trip, down, record, world, limits)
+    finally:
+        if trip is not None:
+            trip.end()
+
+
+async def _send(
+    data: bytes,
+    call: Call,
+    permit: Permit,
+    way: Way,
+    trip: Trip | None,
+    down: Caller,
+    record: Record,
+    world: World,
+    limits: Limits,
+) -> Verdict:
+    """Send *data* to an endpoint and relay its reply; try again where that may be."""
+    tries = 0
+    tried: list[str] = []
+    clusters, retry = world.clusters, way.action.retry
+    while True:
+        lease = clusters.lease(
+            permit, way.cluster, down.wake, tried, way.key, way.at, again=tries > 0
+        )
+        if isinstance(lease, Refusal):
+            return lease
+        tries += 1
+        try:
+            if trip is not None:
+                trip.begin(lease)
+            while lease.upstream is None:
+                if lease.fault is not None:
+                    raise lease.fault
+                await down.wake
+            record.upstream = lease.endpoint.address
+            record.sent = world.now()
+            lease.upstream.send(call.method, data, down.wake)
+            return await relay(lease, permit, call, down, record, world, limits, trip)
+        except DeadlinePassed:
+            lease.timed_out(world.now())
+            raise
+        except UpstreamError as fault:
+            (lease.timed_out if isinstance(fault, TryTimedOut) else lease.reset)(world.now())
+            if record.status:
+                raise
+            if not may_try_again(failure_of(fault), tries, way, call, world):
+                if way.at and not fault.sent:
+                    return GONE  # its server answers nobody: the session is lost
+                raise
+            if retry.avoid_previous:
+                tried.append(lease.endpoint.address)
+        finally:
+            lease.end(world.now())
+            if trip is not None:
+                trip.rest()
+        await _pause(retry.delay(tries, clusters.random()), down, world)
+
+
+async def _pause(seconds: float, down: Caller, world: World) -> None:
+    """Wait so long, or until something else ends the call."""
+    if seconds <= 0:
+        return
+    until = world.now() + seconds
+    timer = asyncio.get_running_loop().call_later(seconds, down.wake)
+    try:
+        while world.now() < until:
+            await down.wake
+    finally:
+        timer.cancel()
+
+
+async def _injected(fault: Fault, way: Way, down: Caller, world: World) -> Way | Refusal:
+    """Do to the call what its route has done to a share of its calls."""
+    random = world.clusters.random
+    delay, status = fault.draw(random(), random())
+    await _pause(delay, down, world)
+    if not status:
+        return way
+    return Refusal(
+        Reason.UPSTREAM, "fault filter abort", status=status, detail="injected by its route"
+    )

@@ -1,0 +1,148 @@
+"""Which way a call goes: its route, its session's server, what belongs together.
+
+A session of the legacy era lives in one server's memory, so its calls go where it
+began, by whatever route, as long as that server is there. What is found is a `Way`;
+nothing is sent here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from .config.snapshot import Service
+from .mcp.methods import is_modern
+from .net.cluster import GONE
+from .net.clusters import Clusters
+from .policy.call import Call
+from .policy.verdict import Reason, Refusal
+from .upstream.affinity import By, HashOn, point
+from .upstream.edit import Edit
+from .upstream.route import Action, Asked, Destination, Way
+from .upstream.sessions import Binding
+from .upstream.text import TextMatch
+
+if TYPE_CHECKING:
+    from .exchange import World
+
+SESSION: Final = b"mcp-session-id"
+_VERSION: Final = b"mcp-protocol-version"
+
+NO_ROUTE: Final = Refusal(
+    Reason.UPSTREAM, "no route", status=404, detail="no route of its VirtualService matches"
+)
+
+
+def find_way(call: Call, service: Service, world: World, life: float) -> Way | Refusal:
+    """Return how *call* goes to *service*, or why it goes nowhere.
+
+    *life* is how many seconds an unused session is remembered. Raises PathError where a
+    rewritten path would lead elsewhere.
+    """
+    asked = _asked(call)
+    action, match = service.way.action, None
+    if service.routes is not None:
+        found = service.routes.find(asked)
+        if found is None:
+            return NO_ROUTE
+        action, match = found
+    session = _session(call)
+    if not session:
+        chance = world.clusters.random()
+        return _to(action.destination(chance), action, match, asked, service, world.clusters)
+    for one in action.destinations:
+        binding = world.sessions.find(one.host, session, world.now(), life)
+        if binding is not None:
+            return _home(one, binding, session, action, match, asked, service, world.clusters)
+    # Nobody knows where it began, as after a restart: all its calls go to one server, which
+    # either knows it or has its client begin anew.
+    one = action.destination(point(session))
+    way = _to(one, action, match, asked, service, world.clusters)
+    return replace(way, key=session, session=session)
+
+
+def _asked(call: Call) -> Asked:
+    message = call.message
+    return Asked(
+        call.method,
+        call.path,
+        call.query,
+        call.host,
+        call.port,
+        call.headers,
+        call.peer.principal,
+        call.remote_ip or call.peer.ip,
+        None if message is None else message.method or None,
+        None if message is None else message.tool,
+    )
+
+
+def _session(call: Call) -> bytes:
+    """Return the id of the legacy session that *call* is of; the stateless era has none."""
+    found = b""
+    for name, value in call.headers:
+        if name == SESSION:
+            found = value
+        elif name == _VERSION and is_modern(value.decode("latin-1")):
+            return b""
+    return found
+
+
+def _to(
+    one: Destination,
+    action: Action,
+    match: TextMatch | None,
+    asked: Asked,
+    service: Service,
+    clusters: Clusters,
+) -> Way:
+    """Return the way to *one* destination."""
+    key, given = _key(one.hash_on, asked, clusters)
+    path, authority = "", one.authority
+    if action.rewrite is not None:
+        path = action.rewrite.path(asked.path, match) if action.rewrite.uri else ""
+        authority = action.rewrite.authority or authority
+    return Way(
+        action,
+        one.cluster,
+        one.host,
+        key,
+        path=path,
+        authority=authority,
+        request=tuple(edit for edit in (one.request, action.request) if edit is not None),
+        reply=tuple(edit for edit in (one.reply, action.reply, given) if edit is not None),
+        watched=True,
+    )
+
+
+def _key(on: HashOn | None, asked: Asked, clusters: Clusters) -> tuple[bytes | None, Edit | None]:
+    """Return what is hashed of the call, and the field that gives a caller its cookie."""
+    if on is None:
+        return None, None
+    key = on.key(asked)
+    if key is not None or on.by is not By.COOKIE or on.life is None:
+        return key, None
+    value = f"{int(clusters.random() * 2**53):014x}"
+    return value.encode(), Edit(add=((b"set-cookie", on.set_cookie(value)),))
+
+
+def _home(
+    one: Destination,
+    binding: Binding,
+    session: bytes,
+    action: Action,
+    match: TextMatch | None,
+    asked: Asked,
+    service: Service,
+    clusters: Clusters,
+) -> Way | Refusal:
+    """Return the way to where a session lives, while that is there."""
+    names = [binding.cluster, *(d.cluster for d in action.destinations if d.host == one.host)]
+    if one.host == service.way.host:
+        names.append(service.cluster)
+    name = next((name for name in names if clusters.has(name, binding.address)), None)
+    if name is None:
+        return GONE
+    chosen = next((d for d in action.destinations if d.cluster == name), one)
+    way = _to(chosen, action, match, asked, service, clusters)
+    return replace(way, cluster=name, key=None, at=binding.address, session=session)
