@@ -15,6 +15,7 @@ import h2.events
 from h2.config import H2Configuration
 from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError as H2ProtocolError
+from h2.exceptions import StreamClosedError
 from h2.settings import SettingCodes, Settings
 
 from ..errors import ProtocolError
@@ -92,6 +93,7 @@ class Http2:
     __slots__ = (
         "_budget",
         "_cutter",
+        "_debt",
         "_extra",
         "_h2",
         "_stalled",
@@ -121,6 +123,7 @@ class Http2:
         self._h2.initiate_connection()
         self._cutter = FrameCutter(preface=server)
         self._budget = Budget(now)
+        self._debt = 0.0
         self._writing: dict[int, Outgoing] = {}  # streams with something unsent, in turn
         self._stalled: dict[int, Outgoing] = {}  # the same, whose windows are closed
         self._written: set[int] = set()
@@ -167,7 +170,7 @@ class Http2:
             self.broken = True  # hyper-h2 has written its GOAWAY
             raise ProtocolError(f"HTTP/2: {error or type(error).__name__}") from None
         events: list[Event] = []
-        cost = float(turn.frames)
+        cost, self._debt = turn.frames + self._debt, 0.0
         for one in received:
             cost += self._read(one, events)
         if turn.goaway is not None:
@@ -220,6 +223,10 @@ class Http2:
         if size and not self.broken:
             self._h2.acknowledge_received_data(size, stream)
 
+    def charge(self, cost: float) -> None:
+        """The peer made us do something for nothing: its next turn pays."""
+        self._debt += cost
+
     def earn(self, gain: float) -> None:
         """Something useful was done for this peer."""
         self._budget.earn(gain)
@@ -240,8 +247,12 @@ class Http2:
 
     def head(self, stream: int, fields: Iterable[Pair], *, end: bool = False) -> None:
         """Send a message's head."""
-        if not self.broken:
+        if self.broken:
+            return
+        try:
             self._h2.send_headers(stream, fields, end_stream=end)
+        except StreamClosedError:
+            self._drop(stream)  # closed by the peer's fault: nobody hears it
 
     def body(self, stream: int, data: bytes, *, end: bool = False) -> None:
         """Send more of a body as the windows allow; what they don't waits."""

@@ -28,6 +28,7 @@ class Downstream2(asyncio.Protocol):
     """A caller's connection over HTTP/2; each of its `exchanges` is a stream."""
 
     __slots__ = (
+        "_asking",
         "_ended",
         "_flushing",
         "_loop",
@@ -61,6 +62,7 @@ class Downstream2(asyncio.Protocol):
         self.http2: Http2
         self._loop = loop
         self._streams: dict[int, Stream] = {}
+        self._asking: list[Stream] = []  # streams whose requests became whole in this turn
         self._table: LineTable
         self._transport: asyncio.Transport
         self._turning = False  # a turn will come by itself
@@ -254,6 +256,16 @@ class Downstream2(asyncio.Protocol):
         for number in http2.written():
             if stream := self._streams.get(number):
                 stream.settle()
+
+    def begin(self, stream: Stream) -> None:
+        """Have *stream* served once this turn is over, unless it is reset by then."""
+        self._asking.append(stream)
+        self._loop.call_soon(self._serve)
+
+    def _serve(self) -> None:
+        asking, self._asking = self._asking, []
+        for stream in asking:
+            stream.serve()  # once: later calls find nothing
 
     def forget(self, stream: Stream) -> None:
         """A stream is over."""

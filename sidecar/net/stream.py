@@ -13,7 +13,7 @@ from typing import Protocol
 from ..errors import CallerGone, DeadlinePassed, PermitWithdrawn, ProtocolError
 from ..http.h1 import Request
 from ..http.h2 import CANCEL, INTERNAL, NO_ERROR, PROTOCOL, REFUSED, Http2
-from ..http.h2_budget import ANSWERED
+from ..http.h2_budget import ANSWERED, RESET
 from ..http.h2_head import reply_fields
 from ..http.head import ReplyHead, RequestHead
 from ..policy.call import Call, Peer
@@ -36,6 +36,9 @@ class Carrier(Protocol):
     def flush(self) -> None:
         """Send soon what was written."""
 
+    def begin(self, stream: Stream) -> None:
+        """Have the stream served, unless it is reset before others had their turn."""
+
     def forget(self, stream: Stream) -> None:
         """The stream is over."""
 
@@ -50,6 +53,7 @@ class Stream:
         "_left",
         "_malformed",
         "_parts",
+        "_request",
         "_size",
         "asked",
         "busy",
@@ -85,6 +89,7 @@ class Stream:
         self.whole = False  # the caller has ended its side
         self._head: RequestHead | None = None
         self._parts: list[bytes] = []
+        self._request: Request | None = None
         self._size = 0
         self._left = -1  # bytes of the reply's body that must still come, if that is known
         self._ended = False  # the reply's end is written
@@ -141,9 +146,17 @@ class Stream:
             self._ask(Request(self._head, fault=fault))
 
     def _ask(self, request: Request) -> None:
-        self.asked = self.busy = True
+        self.asked = True
+        self._request = request
         self.deadline = self._carrier.expires
-        self.door.spawn(self._serve(request), "stream")
+        self._carrier.begin(self)
+
+    def serve(self) -> None:
+        """Have the request served by a task of its own."""
+        request, self._request = self._request, None
+        if request is not None and not self.gone:
+            self.busy = True
+            self.door.spawn(self._serve(request), "stream")
 
     async def _serve(self, request: Request) -> None:
         try:
@@ -185,6 +198,7 @@ class Stream:
         http2 = self._carrier.http2
         if self._malformed:
             http2.reset(self.number, PROTOCOL)
+            http2.charge(RESET)
         elif not self.whole:
             http2.reset(self.number, NO_ERROR)
         else:
