@@ -28,6 +28,7 @@ from .spiffe.svid import X509Svid
 _LOOK_EVERY: Final = 1.0  # seconds between looks at the files
 _RETRY: Final = 30.0  # seconds before a failed renewal is tried again, at most
 _SOONEST: Final = 1.0  # seconds between two tries at a CA elsewhere
+_LONGEST: Final = 15.0  # seconds before the CA is asked again whom to believe, once it failed
 _LEFT: Final = 10  # tries of a renewal in what is left of a certificate's life
 _CHILD_LIMIT: Final = 60.0
 _CHANGES: Final = ("svid.pem", "svid_key.pem", "svid_bundle.pem")
@@ -79,6 +80,8 @@ class Rotation:
         self._seen: object = None
         self._renew_at = float("inf")
         self._refresh_at = 0.0
+        self._unasked = _SOONEST  # seconds, twice as many after each failure to ask
+        self._said = ""
         self._token: object = None
         self._enrolment = self._enrol()
         self._federation = self._federate()
@@ -222,9 +225,13 @@ class Rotation:
         try:
             self._refresh_at = self._wall() + await enrolment.refresh()
         except (CaAway, StartError, IdentityError, OSError) as error:
-            self._refresh_at = self._wall() + _RETRY / 3 * (1 + self._spread() / 2)
-            self._say(f"the CA was not asked whom to believe: {error}")
+            self._unasked = min(2 * self._unasked, _LONGEST)
+            self._refresh_at = self._wall() + self._unasked * (1 + self._spread() / 2)
+            if str(error) != self._said:
+                self._said = str(error)
+                self._say(f"the CA cannot be asked whom to believe: {error}")
             return
+        self._said, self._unasked = "", _SOONEST
         if self._stamp() != self._seen:
             self.look()
         if enrolment.denied != before and enrolment.denied is not None:

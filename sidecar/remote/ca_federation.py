@@ -26,7 +26,7 @@ FOLDER: Final = "bundles"
 _USUAL: Final = 300.0  # seconds, where no hint is given (SPIFFE Federation section 4.1)
 _SOONEST: Final = 1.0
 _LONGEST: Final = 3600.0
-_RETRY: Final = 10.0
+_LONGEST_RETRY: Final = 15.0
 _PATIENCE: Final = 5.0  # seconds for one answer
 
 
@@ -45,6 +45,7 @@ class _Kept:
     due: float = 0.0
     seen: float = 0.0
     said: str = ""
+    failures: int = 0
 
 
 class Federation:
@@ -103,12 +104,13 @@ class Federation:
             bundle = TrustBundle.from_spiffe(data, domain)
             self._take(domain, data, bundle)
         except (CaAway, FetchError, IdentityError, StartError, OSError) as error:
-            kept.due = self._wall() + _RETRY
+            kept.failures += 1
+            kept.due = self._wall() + min(2.0**kept.failures, _LONGEST_RETRY)
             if str(error) != kept.said:
                 kept.said = str(error)
                 self._say(f"the trust bundle of `{domain}` cannot be had: {error}")
             return
-        kept.said = ""
+        kept.said, kept.failures = "", 0
         kept.due = self._wall() + min(max(bundle.refresh_hint or _USUAL, _SOONEST), _LONGEST)
 
     async def _asked(self, domain: str, endpoint: Endpoint) -> bytes:
