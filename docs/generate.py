@@ -23,7 +23,7 @@ from sidecar.cli import COMMANDS
 from sidecar.config.limits import LIMITS, Limits
 from sidecar.config.schema import Field
 from sidecar.errors import Where
-from sidecar.net.cluster import Cluster
+from sidecar.net.cluster import Cluster, Means
 from sidecar.net.clusters import Clusters
 from sidecar.observe.journal import Journal
 from sidecar.observe.metrics import Metrics, limiter_metrics
@@ -227,18 +227,19 @@ def metrics_and_stats() -> str:
     )
 
 
-def no_clusters() -> Clusters:
+def no_means() -> Means:
     none: Any = None
-    return Clusters(none)
+    return Means(none, none, none, none, lambda: 0.0, lambda: 0.0, none)
+
+
+def no_clusters() -> Clusters:
+    return Clusters(no_means())
 
 
 def cluster() -> Cluster:
-    from sidecar.net.cluster import Means
     from sidecar.upstream.cluster import ClusterSpec, EndpointSpec
 
-    none: Any = None
-    means = Means(none, none, none, none, lambda: 0.0, lambda: 0.0, none)
-    return Cluster(ClusterSpec("files", (EndpointSpec("127.0.0.1:9001"),)), means, 0.0)
+    return Cluster(ClusterSpec("files", (EndpointSpec("127.0.0.1:9001"),)), no_means(), 0.0)
 
 
 def admin() -> str:

@@ -256,6 +256,7 @@ STATS = {
     "server.live": "1",
     "server.state": "0: serving, 1: draining",
     "server.total_connections": "callers' connections that are open",
+    "server.tasks": "tasks under way: one a caller's connection or stream, and a few of its own",
     "server.config_last_reload_successful": "0 once a reload was refused, until one is taken",
     "server.certificate_expiry_seconds": "when our certificate ends, in seconds since the epoch",
 }

@@ -5,6 +5,7 @@ It only looks; what it looks at is made and changed elsewhere.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
@@ -74,6 +75,7 @@ class Health:
             ("server.live", 1),
             ("server.state", 1 if self.draining else 0),
             ("server.total_connections", len(self._live)),
+            ("server.tasks", len(asyncio.all_tasks())),
             ("server.config_last_reload_successful", 0 if self._reload.last_failed else 1),
             ("server.certificate_expiry_seconds", self._expiry()),
         ]
