@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from support.mint import WRONG, Files, Mint
+from support.mint import REFUSED_FOR, WRONG, Files, Mint
 
 from sidecar.ca.identity import identity_in, load_identity, write_identity
 from sidecar.ca.store import key_pem, make_ca, new_key
@@ -90,8 +90,7 @@ def test_files_that_others_may_touch_stop_the_start(
 
 @pytest.mark.parametrize("fault", sorted(set(WRONG) - {"other_trust_domain"}))
 def test_files_that_prove_nothing_are_refused_for_their_reason(mint: Mint, fault: str) -> None:
-    said = {"no_digital_signature": "wrong_purpose"}.get(fault, fault)
-    assert reason_of(mint.wrong(fault).folder) == said
+    assert reason_of(mint.wrong(fault).folder) == REFUSED_FOR.get(fault, fault)
 
 
 def test_the_bundle_beside_a_certificate_is_taken_for_its_own_trust_domains(mint: Mint) -> None:

@@ -10,7 +10,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
-from support.mint import WRONG, Mint, Signer
+from support.mint import REFUSED_FOR, WRONG, Mint, Signer
 
 from sidecar.errors import IdentityError
 from sidecar.spiffe.bundle import Bundles, TrustBundle
@@ -165,7 +165,7 @@ def test_a_good_leaf_proves_its_identity(mint: Mint) -> None:
 
 @pytest.mark.parametrize("fault", WRONG)
 def test_every_wrong_leaf_is_refused_for_its_reason(fault: str, mint: Mint) -> None:
-    reason = {"no_digital_signature": "wrong_purpose"}.get(fault, fault)
+    reason = REFUSED_FOR.get(fault, fault)
     chain = mint.wrong(fault).chain
     assert reason_of(verify, chain, bundles_of(mint), mint.now) == reason
     assert reason_of(verify_path, chain, bundles_of(mint), mint.now) == reason

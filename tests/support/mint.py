@@ -36,7 +36,7 @@ Key: TypeAlias = ec.EllipticCurvePrivateKey
 BOTH = (Eku.CLIENT_AUTH, Eku.SERVER_AUTH)
 LOCAL = ("localhost", "127.0.0.1", "::1")
 
-# The reasons a handshake is refused for that `Mint.wrong` can bring about.
+# The ways in which a certificate can be wrong that `Mint.wrong` can bring about.
 WRONG = (
     "expired",
     "not_yet_valid",
@@ -49,7 +49,26 @@ WRONG = (
     "unknown_ca",
     "no_path",
     "not_a_spiffe_id",
+    "upper_case",
+    "query",
+    "dot_segment",
+    "client_only",
+    "no_usage",
+    "cert_sign",
+    "crl_sign",
+    "names_not_critical",
 )
+# What each is refused for, where that is another word.
+REFUSED_FOR = {
+    "no_digital_signature": "wrong_purpose",
+    "upper_case": "not_a_spiffe_id",
+    "query": "not_a_spiffe_id",
+    "dot_segment": "not_a_spiffe_id",
+    "client_only": "wrong_purpose",
+    "no_usage": "wrong_purpose",
+    "cert_sign": "wrong_purpose",
+    "crl_sign": "wrong_purpose",
+}
 
 
 @dataclass(frozen=True)
@@ -142,7 +161,7 @@ class Mint:
         return self._write(folder or self.folder / f"leaf-{next(self._count)}", leaf, key, signer)
 
     def wrong(self, reason: str, name: str = "agent/alice") -> Files:
-        """Mint a leaf that is refused for *reason*, one of `WRONG`; its bundle is this CA's."""
+        """Mint a leaf that is wrong in the way *reason*, of `WRONG`; its bundle is this CA's."""
         stranger = f"spiffe://stranger.test/ns/{name.replace('/', '/sa/')}"
         own = f"spiffe://{self.trust_domain}/ns/{name.replace('/', '/sa/')}"
         match reason:
@@ -168,6 +187,22 @@ class Mint:
                 return self.leaf(uri=[f"spiffe://{self.trust_domain}"])
             case "not_a_spiffe_id":
                 return self.leaf(uri=[own.replace("spiffe", "https")])
+            case "upper_case":
+                return self.leaf(uri=[own.replace(self.trust_domain, self.trust_domain.upper())])
+            case "query":
+                return self.leaf(uri=[own + "?as=admin"])
+            case "dot_segment":
+                return self.leaf(uri=[own + "/../admin"])
+            case "client_only":
+                return self.leaf(name, eku=[Eku.CLIENT_AUTH])
+            case "no_usage":
+                return self.leaf(name, usage=None)
+            case "cert_sign":
+                return self.leaf(name, usage=["digital_signature", "key_cert_sign"])
+            case "crl_sign":
+                return self.leaf(name, usage=["digital_signature", "crl_sign"])
+            case "names_not_critical":
+                return self.leaf(name, subject=None)
         raise AssertionError(f"no such fault: {reason}")
 
     def authority(
