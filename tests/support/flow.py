@@ -104,6 +104,7 @@ class Flow:
         spec: str = "",
     ) -> None:
         self.loop = loop()
+        self.chance = 0.0
         self.snapshot = compiled(documents, to, limits, spec)
         self.faults: list[BaseException] = []
         self.callers = Callers(self._serve, bounds=Bounds(16_384, 100, 65_536), inbound=LISTEN)
@@ -117,7 +118,7 @@ class Flow:
                 tables=LineTables(32_768, 16, replies=True),
                 bounds=Bounds(16_384, 100, 0),
                 now=self.loop.clock,
-                random=lambda: 0.0,
+                random=lambda: self.chance,
                 tell=lambda _, __: None,
             )
         )

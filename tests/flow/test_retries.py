@@ -1,0 +1,217 @@
+"""What is tried again, where, how often, and what never is."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from support.flow import OK, Flow
+from support.memory import Pipe, in_memory
+from support.routes import JSON, V1A, V1B, V2, call_of, flow_of, message, status, to
+
+BAD = b"HTTP/1.1 503 No\r\ncontent-length: 2\r\n\r\nno"
+RETRY = {"attempts": 2, "retryOn": "5xx,reset"}
+
+
+def retrying(**retries: Any) -> Flow:
+    return flow_of({"route": [to()], "retries": retries or RETRY})
+
+
+def dialled(flow: Flow) -> list[str]:
+    return [address for address in flow.loop.pipes]
+
+
+@in_memory
+async def test_a_bad_answer_is_tried_elsewhere_where_the_route_says_so() -> None:
+    flow = retrying()
+    caller = await flow.called("GET", "/")
+    await flow.answer(BAD, V1A)
+    assert caller.heard() == b""
+    await flow.answer(OK, V1B)
+    assert status(caller) == 200
+    assert dialled(flow) == [V1A, V1B]
+    assert flow.records[0].upstream == V1B
+    assert flow.rests()
+
+
+@in_memory
+async def test_the_last_bad_answer_is_passed_on() -> None:
+    flow = retrying()
+    caller = await flow.called("GET", "/")
+    for address in (V1A, V1B, V2):
+        await flow.answer(BAD, address)
+    said = caller.heard()
+    assert said.startswith(b"HTTP/1.1 503 No")
+    assert said.endswith(b"\r\n\r\nno")
+    assert flow.rests()
+
+
+@in_memory
+async def test_a_lost_connection_is_tried_elsewhere_where_the_route_says_so() -> None:
+    flow = retrying()
+    caller = await flow.called("GET", "/")
+    flow.server(V1A).reset()
+    await flow.settle()
+    await flow.answer(OK, V1B)
+    assert status(caller) == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "again"),
+    [
+        (call_of("write_file"), False),
+        (call_of("read_file"), True),
+        (message("tools/list"), True),
+        (json.dumps({"jsonrpc": "2.0", "method": "notifications/x"}).encode(), False),
+    ],
+)
+@in_memory
+async def test_a_tool_is_called_again_only_if_the_operator_vouches_for_it(
+    body: bytes, again: bool
+) -> None:
+    flow = retrying(**RETRY, idempotentTools=["read_*"])
+    caller = await flow.called("POST", "/mcp", body, JSON)
+    await flow.answer(BAD, V1A)
+    assert dialled(flow) == ([V1A, V1B] if again else [V1A])
+    if not again:
+        assert status(caller) == 503
+
+
+@in_memory
+async def test_without_a_word_in_the_route_what_was_sent_is_not_sent_again() -> None:
+    flow = flow_of({"route": [to()]})
+    caller = await flow.called("GET", "/")
+    await flow.answer(BAD, V1A)
+    assert status(caller) == 503
+    assert dialled(flow) == [V1A]
+
+
+@in_memory
+async def test_what_was_never_sent_is_tried_again_whatever_it_is() -> None:
+    flow = flow_of({"route": [to()]})
+    flow.loop.refuse = {V1A, V1B}
+    caller = await flow.called("POST", "/mcp", call_of("write_file"), JSON)
+    await flow.answer(OK, V2)
+    assert status(caller) == 200
+
+
+@in_memory
+async def test_no_attempts_are_no_retries() -> None:
+    flow = retrying(attempts=0)
+    flow.loop.refuse = {V1A}
+    caller = await flow.called("GET", "/")
+    assert status(caller) == 503
+    assert dialled(flow) == []
+
+
+@in_memory
+async def test_a_pause_comes_before_a_retry_and_grows() -> None:
+    flow = flow_of({"route": [to()], "retries": {"attempts": 3, "retryOn": "5xx"}})
+    flow.chance = 0.8
+    await flow.called("GET", "/")
+    first = dialled(flow)[0]
+    await flow.answer(BAD, first)
+    await flow.settle(0.019)
+    assert len(dialled(flow)) == 1
+    await flow.settle(0.002)
+    assert len(dialled(flow)) == 2, "0.8 of 25 ms"
+    await flow.answer(BAD, dialled(flow)[1])
+    await flow.settle(0.059)
+    assert len(dialled(flow)) == 2
+    await flow.settle(0.002)
+    assert len(dialled(flow)) == 3, "0.8 of 75 ms"
+
+
+@in_memory
+async def test_a_caller_that_leaves_during_the_pause_ends_the_call() -> None:
+    flow = retrying()
+    flow.chance = 0.9
+    caller = await flow.called("GET", "/")
+    await flow.answer(BAD, dialled(flow)[0])
+    caller.reset()
+    await flow.settle(1.0)
+    assert len(dialled(flow)) == 1
+    assert flow.rests()
+
+
+@in_memory
+async def test_the_routes_timeout_covers_all_tries_and_pauses() -> None:
+    flow = flow_of({"route": [to()], "retries": RETRY, "timeout": "1s"})
+    caller = await flow.called("GET", "/")
+    await flow.settle(0.6)
+    await flow.answer(BAD, V1A)
+    await flow.settle(0.3)
+    assert caller.heard() == b""
+    await flow.settle(0.2)
+    assert status(caller) == 504
+    assert dialled(flow) == [V1A, V1B]
+    assert flow.rests()
+
+
+@in_memory
+async def test_one_try_may_have_a_time_of_its_own() -> None:
+    flow = retrying(attempts=1, retryOn="reset", perTryTimeout="500ms")
+    caller = await flow.called("GET", "/")
+    await flow.settle(0.51)
+    assert flow.server(V1A).end == "aborted"
+    assert dialled(flow) == [V1A, V1B]
+    await flow.settle(0.49)
+    assert caller.heard() == b""
+    await flow.settle(0.02)
+    assert status(caller) == 504
+    cluster = next(iter(flow.world.clusters))
+    assert cluster.counters["upstream_rq_timeout"] == 2
+    caller.say(b"GET /again HTTP/1.1\r\nhost: a\r\n\r\n")
+    await flow.settle()
+    await flow.answer(OK, V2)
+    await flow.settle(1.0)
+    assert status(caller) == 200
+
+
+@in_memory
+async def test_a_try_that_has_answered_is_not_late_any_more() -> None:
+    flow = retrying(attempts=1, retryOn="reset", perTryTimeout="500ms")
+    caller = await flow.called("GET", "/")
+    await flow.answer(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n", V1A)
+    await flow.settle(2.0)
+    await flow.answer(b"data: 1\n\n", V1A)
+    assert b"data: 1" in caller.heard()
+    assert caller.end == ""
+
+
+async def failing(flow: Flow, count: int) -> list[Pipe]:
+    callers = [await flow.called("GET", "/") for _ in range(count)]
+    for pipes in list(flow.loop.pipes.values()):
+        for pipe in pipes:
+            pipe.reset()
+    await flow.settle()
+    return callers
+
+
+@in_memory
+async def test_retries_under_way_are_bounded() -> None:
+    flow = flow_of(
+        {"route": [to("v2")], "retries": {"attempts": 1, "retryOn": "reset"}},
+        connectionPool={"http": {"maxRetries": 2}},
+    )
+    callers = await failing(flow, 5)
+    assert [bool(one.heard()) for one in callers].count(True) == 3
+    cluster = next(one for one in flow.world.clusters if one.spec.name == "files.local|v2")
+    assert cluster.counters["upstream_rq_retry"] == 2
+    assert cluster.counters["upstream_rq_retry_overflow"] == 3
+    assert cluster.retrying == 2
+    for pipe in flow.servers(V2)[5:]:
+        pipe.say(OK)
+    await flow.settle()
+    assert cluster.retrying == 0
+
+
+@in_memory
+async def test_a_budget_is_a_share_of_the_calls_under_way() -> None:
+    flow = flow_of(
+        {"route": [to("v2")], "retries": {"attempts": 1, "retryOn": "reset"}},
+        retryBudget={"percent": 0, "minRetryConcurrency": 1},
+    )
+    callers = await failing(flow, 3)
+    assert [bool(one.heard()) for one in callers].count(True) == 2
