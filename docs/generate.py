@@ -148,6 +148,7 @@ def refusals() -> str:
         *("Reason", "What it means"),
         rows=((f"`{name}`", text) for name, text in words.HANDSHAKES.items()),
     )
+    servers = ((f"`{name}`", text) for name, text in words.SERVER_REASONS.items())
     return page(
         "Refusals",
         *words.REFUSALS,
@@ -156,6 +157,8 @@ def refusals() -> str:
         table("Reason", "HTTP", "JSON-RPC code", "When", rows=rows),
         *words.BROKEN,
         handshakes,
+        *words.SERVERS,
+        table("Reason", "What it means", rows=servers),
     )
 
 

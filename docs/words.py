@@ -147,6 +147,23 @@ HANDSHAKES = {
     "no_identity": "this sidecar has no certificate yet",
     "too_many_connections": "over `connections`, or over `handshakes` at once",
     "out_of_descriptors": "the process may open no more files; it accepts again shortly",
+    "other_uid": "at an outbound socket: a user whom `allowUids` does not name",
+}
+
+SERVERS = (
+    "## Handshakes with servers",
+    """\
+A server that does not prove to be the one that is meant gets not a byte of a call: the
+connection is closed, counted against the endpoint as one that could not be had, in
+`sidecar_upstream_handshake_failures_total` too, and logged as
+`{"event": "upstream_handshake_failed"}`. What was not sent is tried at another endpoint, and
+else the caller gets 503. The reasons are those above, of the server's certificate, and:""",
+)
+
+SERVER_REASONS = {
+    "other_identity": "it proved a SPIFFE ID that is none of the service's `subjectAltNames`",
+    "wrong_name": "its certificate has none of the names that were asked for",
+    "refused_by_server": "it refused us; its own log says why",
 }
 
 # -- access log
@@ -198,6 +215,11 @@ EVENTS = (
         "`handshake_failed`",
         "a connection was refused",
         "`reason` ([list](refusals.md#handshakes)), `peer`, `detail`",
+    ),
+    (
+        "`upstream_handshake_failed`",
+        "a server was refused, or refused us",
+        "`reason` ([list](refusals.md#handshakes-with-servers)), `upstream`, `detail`",
     ),
     ("`reloaded`", "a configuration was taken", ""),
     ("`reload_refused`", "one was not, and the old one stays", "`why`"),
@@ -251,6 +273,8 @@ STATS = {
     "listener.ssl.handshake": "handshakes that succeeded",
     "listener.ssl.connection_error": "connections refused before HTTP",
     "listener.ssl.fail_verify.REASON": "of these, for this reason",
+    "upstream.ssl.connection_error": "handshakes with servers that failed",
+    "upstream.ssl.fail_verify.REASON": "of these, for this reason",
     "server.internal_faults": "bugs that met the rescue; please report them",
     "access_log.lines_lost": "access lines that could not be written",
     "server.live": "1",

@@ -29,6 +29,7 @@ from .admin.server import AdminServer, default_socket
 from .config.documents import MtlsMode
 from .config.problem import ConfigError
 from .config.snapshot import Service, Snapshot, callers
+from .doors import Doors
 from .errors import StartError
 from .exchange import World, serve
 from .health import Health
@@ -40,8 +41,10 @@ from .net.caller import Connection, Door, Times
 from .net.cluster import Means
 from .net.clusters import Clusters
 from .net.deadlines import Deadlines
-from .net.listener import Gate, Listener, Mtls, bind, peer_of
+from .net.dial import Dialler
+from .net.listener import Gate, Mtls, peer_of
 from .net.tasks import Tasks
+from .net.tls import Identity
 from .observe.journal import Journal
 from .observe.metrics import Metrics, limiter_metrics
 from .plan import Plan, needing_restart
@@ -73,7 +76,6 @@ class App:
         self._ending = asyncio.Event()
         self._manager = Manager(environment)
         self._inherited = Inherited(self._manager.sockets())
-        self._listeners: dict[str, Listener] = {}
         self._live: set[Connection] = set()
         self._random = random.SystemRandom()
 
@@ -117,6 +119,7 @@ class App:
                 now=time.monotonic,
                 random=self._random.random,
                 tell=self._tell_ejections,
+                dialler=Dialler(self._identity, time.time, self._server_refused),
             )
         )
         self._world = World(
@@ -143,17 +146,18 @@ class App:
                 self._judge_again,
             )
         )
-        self._health = health = Health(
-            self._listeners, self._live, clusters, self._rotation, self._reload, time.time
-        )
         self._gate = Gate(
             mode=self._mode,
-            identity=lambda: self._rotation.current if self._rotation is not None else None,
+            identity=self._identity,
             wall=time.time,
             failed=self._handshake_failed,
             shook=self._shook,
         )
         self._gate.limit(limits.connections, limits.handshakes, limits.handshake_timeout)
+        self._doors = Doors(self._gate, self._tasks, self._inherited, self._door)
+        self._health = health = Health(
+            self._doors.listeners, self._live, clusters, self._rotation, self._reload, time.time
+        )
         self._admin = AdminServer(pages(journal, clusters, health.unready, health.stats))
 
     async def _start(self, plan: Plan) -> None:
@@ -167,10 +171,9 @@ class App:
         self._tasks.spawn(self._log.run(self._world.journal), "log")
         self._tasks.spawn(self._sweep(), "sweep")
         await self._admin.start(plan.admin or self._default_admin(plan.name))
-        for service in plan.snapshot.services.values():
-            self._listen(service, plan.snapshot)
+        self._doors.take(plan.snapshot, self._doors.bind(plan.snapshot))
         for address in self._inherited.close():
-            self._say(f"a socket on {address} was handed over, and no inbound listens there")
+            self._say(f"a socket on {address} was handed over, and nothing listens there")
         self._signals()
         if plan.warnings:
             print(plan.warnings, file=sys.stderr)
@@ -179,11 +182,8 @@ class App:
         if self._manager.watchdog:
             self._tasks.spawn(self._give_signs_of_life(), "watchdog")
 
-    def _listen(self, service: Service, snapshot: Snapshot) -> None:
-        sock = self._inherited.take(service.listen) or bind(service.listen)
-        listener = Listener(sock, self._door(service, snapshot), self._gate, self._tasks)
-        self._listeners[service.listen] = listener
-        listener.start()
+    def _identity(self) -> Identity | None:
+        return self._rotation.current if self._rotation is not None else None
 
     def _door(self, service: Service, snapshot: Snapshot) -> Door:
         limits = snapshot.limits
@@ -251,19 +251,10 @@ class App:
                 "no ALLOW policy would be left for this workload, and nobody could call it",
                 help="put one back, or set `allowEmpty: true` in the bootstrap to mean it",
             )
-        added = {name: s for name, s in new.services.items() if name not in self._listeners}
-        bound = {name: bind(name) for name in added}
+        bound = self._doors.bind(new)
         self._keys.keep(new.key_rings)
         self._world.adopt(new)
-        for name in [name for name in self._listeners if name not in new.services]:
-            self._listeners.pop(name).stop()
-        for name, service in new.services.items():
-            door = self._door(service, new)
-            if name in bound:
-                self._listeners[name] = Listener(bound[name], door, self._gate, self._tasks)
-                self._listeners[name].start()
-            else:
-                self._listeners[name].door = door
+        self._doors.take(new, bound)
         limits = new.limits
         self._gate.limit(limits.connections, limits.handshakes, limits.handshake_timeout)
         if self._rotation is not None and plan.identity is not None:
@@ -281,6 +272,7 @@ class App:
         """End what goes on with whom nobody may believe any more."""
         if self._rotation is not None and self._rotation.current is not None:
             count = judge_again(self._live, self._rotation.current)
+            self._world.clusters.judge_again()
             self._world.journal.event({"event": "trust_changed", "disowned": count})
 
     def _withdraw(self) -> None:
@@ -299,8 +291,7 @@ class App:
         """Accept nothing new, let what runs finish, up to the limit."""
         self._say("draining: ready no more, finishing what runs")
         self._manager.stopping("draining")
-        for listener in self._listeners.values():
-            listener.stop()
+        self._doors.stop()
         for down in list(self._live):
             down.drain()
         steps = int(self._world.snapshot.limits.drain_timeout / _DRAIN_STEP)
@@ -312,8 +303,7 @@ class App:
             down.abort()
 
     async def _end(self) -> None:
-        for listener in self._listeners.values():
-            listener.stop()
+        self._doors.stop()
         await self._admin.stop()
         self._deadlines.stop()
         for cluster in self._world.clusters:
@@ -345,14 +335,18 @@ class App:
 
     def _announce(self, plan: Plan) -> None:
         for service in plan.snapshot.services.values():
-            where = self._listeners[service.listen].address
+            where = self._doors.listeners[service.listen].address
+            if service.local is not None:
+                self._say(f"plain HTTP on {where} for local processes, to {service.cluster}")
+                continue
             scheme = "http" if service.mtls is MtlsMode.DISABLE else "https"
             target = ", ".join(self._world.clusters.addresses(service.cluster))
             self._say(f"{scheme}://{where} (mTLS {service.mtls.value}) to {target}")
             client = {"type": "http", "url": f"{scheme}://{where}/mcp"}
             self._say("for clients: " + dumps({"mcpServers": {plan.name: client}}))
         self._say(f"admin on {self._admin.address}")
-        self._say(self._who(plan))
+        if any(service.local is None for service in plan.snapshot.services.values()):
+            self._say(self._who(plan))
         self._say("ready")
 
     def _who(self, plan: Plan) -> str:
@@ -375,6 +369,12 @@ class App:
         self._world.journal.event(
             {"event": "handshake_failed", "reason": reason, "peer": peer, "detail": detail[:200]}
         )
+
+    def _server_refused(self, endpoint: str, reason: str, detail: str) -> None:
+        failures = self._metrics.upstream_handshake_failures
+        failures[reason] = failures.get(reason, 0) + 1
+        told = {"reason": reason, "upstream": endpoint, "detail": detail[:200]}
+        self._world.journal.event({"event": "upstream_handshake_failed", **told})
 
     def _shook(self) -> None:
         self._metrics.handshakes += 1

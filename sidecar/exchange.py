@@ -78,7 +78,7 @@ async def serve(request: Request, down: Caller, world: World) -> None:
         call = record.call
         verdict = record.verdict = decide(call, service.policy, world.wall())
         record.finding = call.flagged
-        if snapshot.rate_limits is not None and type(verdict) is Permit:
+        if snapshot.rate_limits is not None and type(verdict) is Permit and service.local is None:
             verdict = world.limiter.admit(call, verdict, snapshot.rate_limits, world.now())
             record.verdict = verdict
         if type(verdict) is Permit:

@@ -23,6 +23,7 @@ SIDECAR = ROOT / "sidecar"
 MADE_OF = {
     **dict.fromkeys(("relay", "replies", "forward", "mirror", "trip", "ways"), "exchange"),
     **dict.fromkeys(("rotation", "log", "plan", "ids", "reload", "systemd", "health", "standing"), "app"),
+    "doors": "app",
     **dict.fromkeys(("__main__", "units"), "cli"),
 }
 # Downwards only. Everybody may import `errors` and the version, and nobody the rest upwards.
@@ -73,7 +74,6 @@ STARTS_TASKS = {"create_task", "ensure_future", "TaskGroup", "run_coroutine_thre
 TESTED_ELSEWHERE = {
     "config/policy_codes.py": "config/test_codes.py: every code is given, and explained",
     "config/balancers.py": "config/test_traffic.py: a part of DestinationRules, read with them",
-    "config/client_tls.py": "config/test_traffic.py: likewise",
     "config/traffic_codes.py": "config/test_codes.py: plain data, which the codes are made of",
     "http/chunks.py": "http/test_h1.py: a chunked body is read by the readers of both sides",
     "http/judge.py": "http/test_head.py: every head is judged both ways",

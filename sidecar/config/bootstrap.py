@@ -95,6 +95,20 @@ class Inbound:
 
 
 @dataclass(frozen=True, slots=True)
+class Outbound:
+    """A listener for processes of this machine, and the service that they reach over it.
+
+    Who may connect are the users `allow_uids` (none: the sidecar's own), or any process.
+    """
+
+    listen: Address
+    to: Target
+    allow_uids: tuple[int, ...] = ()
+    any_process: bool = False
+    at: Where | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Admin:
     """Where the admin interface listens; None is a socket in the runtime folder."""
 
@@ -128,6 +142,7 @@ class SidecarSpec:
     trusted_proxies: int = 0
     spaced_claims: tuple[str, ...] = ()
     inbound: tuple[Inbound, ...] = ()
+    outbound: tuple[Outbound, ...] = ()
     admin: Admin = field(default_factory=Admin)
     documents: tuple[FileRef, ...] = ()
     limits: Limits = field(default_factory=Limits)

@@ -33,6 +33,7 @@ from .identity import IDENTITY, BundleForm
 from .limits import LIMITS
 from .metadata import DEFAULT_NAMESPACE, name_of, namespace_of
 from .nodes import MapNode, Node, ScalarNode
+from .outbound import MOST_OUTBOUNDS, OUTBOUND
 from .paths import PathForm, beside
 from .problem import Notes
 from .schema import Field, Form, ListOf, MapOf, Struct, Unread
@@ -205,7 +206,15 @@ def _check_spec(spec: SidecarSpec, node: MapNode, path: str, notes: Notes) -> No
             node.key("trustBundles"),
             help="its roots come with `identity`; list only other trust domains",
         )
-    listeners = Counter(str(inbound.listen) for inbound in spec.inbound if inbound.listen.port)
+    if not spec.inbound and not spec.outbound:
+        notes.error(
+            "SC0202",
+            f"neither `inbound` nor `outbound` is in {path}",
+            node,
+            help="add `inbound:`, or `outbound:`, or both",
+        )
+    addresses = [*(one.listen for one in spec.inbound), *(one.listen for one in spec.outbound)]
+    listeners = Counter(str(one) for one in addresses if one.port or one.unix)
     listeners.update([str(spec.admin.listen)] if spec.admin.listen else [])
     for address, count in listeners.items():
         if count > 1:
@@ -293,7 +302,12 @@ SPEC: Final = Struct(
             "inbound",
             ListOf(INBOUND, least=1, most=MOST_INBOUNDS),
             "Listeners, each with the server behind it.",
-            required=True,
+            default="none; there must be one of either kind",
+        ),
+        Field(
+            "outbound",
+            ListOf(OUTBOUND, least=1, most=MOST_OUTBOUNDS),
+            "Listeners for processes of this machine, each with the service that they call.",
         ),
         Field(
             "admin",

@@ -76,29 +76,39 @@ def _check_tls(tls: ClientTls, node: MapNode, path: str, notes: Notes) -> None:
     for name in _NEEDED.get(mode, ()):
         if name not in written:
             notes.error("SC0610", f"{path} of mode {mode} needs `{name}`", node, help="add it")
-    if tls.spec is not None:
-        notes.error(
-            "SC0304",
-            f"`{mode}` for {path}.mode cannot be honoured yet",
-            node.get("mode") or node,
-            why="the call would go to the server in plaintext",
-            help="write `DISABLE`, and name a loopback address or a socket",
-        )
 
 
 TLS: Final = Struct(
     "ClientTLSSettings",
     _tls,
     (
-        Field("mode", Word(_Mode), "How it is encrypted: `DISABLE`, yet.", default="DISABLE"),
-        Field("sni", Read("host", host_name), "The name that the server is asked for."),
+        Field(
+            "mode",
+            Word(_Mode),
+            "`ISTIO_MUTUAL` shows our SVID and asks for a SPIFFE ID, `SIMPLE` asks for a name, "
+            "`MUTUAL` shows the certificate of a file besides; `DISABLE` is plaintext.",
+            default="DISABLE",
+        ),
+        Field(
+            "sni",
+            Read("host", host_name),
+            "The name that the server is asked for.",
+            default="the service's host",
+        ),
         Field(
             "subjectAltNames",
             ListOf(Text(longest=512), least=1, most=64),
             "Names one of which the server's certificate must have: SPIFFE IDs or DNS names.",
             "names",
+            default="those of the ServiceEntry; else, but with `ISTIO_MUTUAL`, `sni`",
         ),
-        Field("caCertificates", _FILE, "The file of roots that may vouch for it.", "ca"),
+        Field(
+            "caCertificates",
+            _FILE,
+            "The file of roots that may vouch for it.",
+            "ca",
+            default="the system's",
+        ),
         Field("clientCertificate", _FILE, "The file of the certificate to show.", "certificate"),
         Field("privateKey", _FILE, "The file of its key.", "key"),
         Unused("credentialName", Support.REFUSED, "It names a Kubernetes secret."),

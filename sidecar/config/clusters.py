@@ -10,8 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
 
+from ..errors import IdentityError
+from ..spiffe.id import SpiffeId
 from ..upstream.balance import Algorithm
-from ..upstream.cluster import ClusterSpec, EndpointSpec, NamesSpec
+from ..upstream.cluster import ClusterSpec, EndpointSpec, NamesSpec, TlsMode, TlsSpec
 from ..upstream.endpoint import OutlierSpec, PoolSpec
 from ..upstream.retry import RetryBudget
 from .addresses import Target
@@ -19,10 +21,12 @@ from .documents import DestinationRule, ServiceEntry
 from .limits import Limits
 from .problem import Notes, Place
 from .traffic_specs import (
+    ClientTls,
     ConnectionPool,
     H2UpgradePolicy,
     LoadBalancer,
     OutlierDetection,
+    ServiceEntrySpec,
     Subset,
     TrafficPolicy,
 )
@@ -31,6 +35,12 @@ T = TypeVar("T")
 
 _FOREVER: Final = float("inf")
 _TWO_RULES: Final = "SC0904"
+_NOBODY: Final = "SC0907"
+_PLAINTEXT: Final = "SC0704"
+_SAY_WHO: Final = (
+    "add `subjectAltNames` to its ServiceEntry, such as `spiffe://cluster.local/ns/NS/sa/NAME`, "
+    "or a `tls` with the `mode` that is meant to its DestinationRule"
+)
 
 
 def cluster_of(
@@ -69,9 +79,83 @@ def cluster_of(
         hash_on=balance.hash_on,
         warmup=balance.warmup,
         budget=policy.retry_budget or RetryBudget(pool.http.max_retries or limits.upstream_retries),
-        tls=None if policy.tls is None else policy.tls.spec,
+        tls=_tls(policy.tls, target, entries),
+        plain=policy.tls is not None and policy.tls.spec is None,
         names=NamesSpec(limits.dns_refresh, limits.dns_addresses),
     )
+
+
+class NobodyNamed(ValueError):
+    """Calls go over mTLS, and nobody says which identity may answer."""
+
+
+def _tls(
+    written: ClientTls | None, target: Target, entries: Iterable[ServiceEntry]
+) -> TlsSpec | None:
+    """Return how the way to *target* is secured: as *written*, else by who is said to answer.
+
+    Raises NobodyNamed.
+    """
+    entry = None if target.address else _entry_for(target, entries).spec
+    known = entry.names if entry is not None else ()
+    spec = None if written is None else written.spec
+    if written is None and entry is not None and (known or _is_far_in_mesh(entry)):
+        spec = TlsSpec(TlsMode.ISTIO_MUTUAL)
+    if spec is None:
+        return None
+    spec = replace(spec, sni=spec.sni or target.host, names=spec.names or known)
+    if spec.mode is TlsMode.ISTIO_MUTUAL:
+        _check_identities(spec.names, target.host)
+    return spec
+
+
+def _is_far_in_mesh(entry: ServiceEntrySpec) -> bool:
+    """Whether calls to *entry* would cross the network that the mesh is to be safe on."""
+    return entry.internal and any(
+        not EndpointSpec(one.address(entry.ports[0])).is_local for one in entry.endpoints
+    )
+
+
+def _check_identities(names: Sequence[str], host: str) -> None:
+    for name in names:
+        try:
+            SpiffeId.parse(name)
+        except IdentityError as error:
+            raise NobodyNamed(
+                f"the `subjectAltNames` of `{host}` have `{name}`, which is no SPIFFE ID: {error}"
+            ) from None
+    if not names:
+        raise NobodyNamed(f"nobody is named who may answer for `{host}`: {_SAY_WHO}")
+
+
+def note_plaintext(
+    clusters: Iterable[ClusterSpec], place: Place, notes: Notes, *, meshed: bool
+) -> None:
+    """Note calls that would leave this machine in plaintext without anybody having said so.
+
+    Where they are *meshed*, it is an error wherever they go.
+    """
+    for cluster in clusters:
+        if cluster.tls is not None or cluster.plain:
+            continue
+        far = [one.address for one in cluster.endpoints if not one.is_local]
+        if meshed:
+            notes.error(
+                _NOBODY,
+                f"calls to `{cluster.name}` would go out in plaintext",
+                place,
+                why="nobody is named who may answer there",
+                help=_SAY_WHO,
+            )
+        elif far:
+            notes.warning(
+                _PLAINTEXT,
+                f"calls to {', '.join(f'`{one}`' for one in far[:4])} leave this machine in "
+                "plaintext",
+                place,
+                why="whoever is on the way can read and change them",
+                help=f"put a sidecar beside the server, and {_SAY_WHO}",
+            )
 
 
 def rule_for(service: str, rules: Iterable[DestinationRule]) -> DestinationRule | None:

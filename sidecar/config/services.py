@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Final
 
@@ -141,7 +140,7 @@ ENDPOINT: Final = Struct(
         Field("ports", MapOf(Text(longest=256), _PORT, most=128), "Its ports, by their names."),
         Field("labels", LABELS, "Its labels."),
         Field("weight", _WeightForm(), "Its share of the calls.", default="1"),
-        Unused("serviceAccount", Support.REFUSED, "Who answers is not verified yet."),
+        Unused("serviceAccount", Support.REFUSED, "Who may answer is said for the whole service."),
         Unused("locality", Support.LATER, "Endpoints are picked by load alone."),
         Unused("network", Support.LATER, "Endpoints are reached directly."),
     ),
@@ -156,17 +155,17 @@ def _spec(
     endpoints: tuple[ServiceEndpoint, ...] = (),
     location: _Location = _Location.MESH_EXTERNAL,
     resolution: _Resolution = _Resolution.STATIC,
+    names: tuple[str, ...] = (),
 ) -> ServiceEntrySpec:
     if resolution is _Resolution.DNS and not endpoints:
         # As in Istio: the service's own names are what is looked up.
         endpoints = tuple(ServiceEndpoint(name=host) for host in hosts)
-    return ServiceEntrySpec(hosts, ports, endpoints)
+    return ServiceEntrySpec(hosts, ports, endpoints, names, location is _Location.MESH_INTERNAL)
 
 
 def _check_spec(spec: ServiceEntrySpec, node: MapNode, path: str, notes: Notes) -> None:
     _check_ports(spec, node, path, notes)
     looks_up = _says(node, "resolution", _Resolution.DNS)
-    internal = _says(node, "location", _Location.MESH_INTERNAL)
     written = node.get("endpoints")
     items = written.items if isinstance(written, ListNode) else ()
     if not items:
@@ -182,19 +181,11 @@ def _check_spec(spec: ServiceEntrySpec, node: MapNode, path: str, notes: Notes) 
                 why="names are looked up only with `resolution: DNS`",
                 help="write the address itself, or `resolution: DNS`",
             )
-        elif not _is_local(endpoint):
-            _note_plaintext(endpoint.ip or endpoint.name, spot, notes, internal=internal)
 
 
 def _says(node: MapNode, name: str, word: str) -> bool:
     written = node.get(name)
     return isinstance(written, ScalarNode) and written.value == word
-
-
-def _is_local(endpoint: ServiceEndpoint) -> bool:
-    if endpoint.ip:
-        return ip_address(endpoint.ip).is_loopback
-    return bool(endpoint.unix) or endpoint.name.lower() == "localhost"
 
 
 def _check_own_names(
@@ -215,25 +206,6 @@ def _check_own_names(
             node.key("hosts"),
             why="without endpoints its hosts are looked up, and `*` is no name",
             help="add `endpoints:`, or write the names",
-        )
-
-
-def _note_plaintext(where: str, spot: Spot, notes: Notes, *, internal: bool) -> None:
-    if internal:
-        notes.error(
-            "SC0304",
-            f"`{where}` cannot be a MESH_INTERNAL endpoint yet",
-            spot,
-            why="calls to it should be encrypted, and would leave this machine in plaintext",
-            help="name a loopback address or a socket",
-        )
-    else:
-        notes.warning(
-            "SC0704",
-            f"calls to `{where}` leave this machine in plaintext",
-            spot,
-            why="whoever is on the way can read and change them",
-            help="name a loopback address or a socket, with a sidecar beside the server",
         )
 
 
@@ -301,12 +273,18 @@ SPEC: Final = Struct(
         Field(
             "location",
             Word(_Location),
-            "MESH_INTERNAL endpoints must be on this machine, until calls to others are encrypted.",
+            "A MESH_INTERNAL service on another machine is called over mTLS, whatever is not said.",
             default="MESH_EXTERNAL",
         ),
         Unused("addresses", Support.LATER, "Calls are told apart by the listener they come to."),
         Unused("exportTo", Support.LATER, "Every sidecar that is given the document uses it."),
-        Unused("subjectAltNames", Support.REFUSED, "Who answers is not verified yet."),
+        Field(
+            "subjectAltNames",
+            ListOf(Text(longest=512), least=1, most=64),
+            "Names one of which the server's certificate must have. Where no DestinationRule has "
+            "a `tls`, they are SPIFFE IDs, and calls go over mTLS.",
+            "names",
+        ),
         Unused("workloadSelector", Support.LATER, "Endpoints are those that are written."),
     ),
     check=_check_spec,

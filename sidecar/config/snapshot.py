@@ -22,8 +22,8 @@ from ..policy.tokens.keys import KeyRing
 from ..policy.tokens.rules import TokenRules
 from ..upstream.cluster import ClusterSpec
 from ..upstream.route import Routes, Way
-from .bootstrap import Compat, DefaultAction, HostMode, Inbound, Sidecar
-from .clusters import cluster_of, merged
+from .bootstrap import Compat, DefaultAction, HostMode, Inbound, Outbound, Sidecar
+from .clusters import NobodyNamed, cluster_of, merged, note_plaintext
 from .documents import (
     AuthorizationPolicy,
     DestinationRule,
@@ -48,6 +48,7 @@ from .tokens import note_unverified, token_rules
 
 _SELECTS_NOTHING: Final = "SC0901"
 _NO_TARGET: Final = "SC0902"
+_NOBODY: Final = "SC0907"
 _SAME_ADDRESS: Final = "SC0705"
 _NOWHERE: Final = Where("the bootstrap")  # of a bootstrap that was made, not read
 
@@ -62,8 +63,18 @@ _Selecting: TypeAlias = (
 
 
 @dataclass(frozen=True, slots=True)
+class Locals:
+    """The users whose processes may call; None is every one of this machine, () the sidecar's."""
+
+    uids: tuple[int, ...] | None = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
-    """One inbound: what decides about its calls, and where they go."""
+    """One listener: what decides about its calls, and where they go.
+
+    `local` says which processes of this machine may call; None is an inbound.
+    """
 
     listen: str
     port: int
@@ -80,6 +91,7 @@ class Service:
     trusted_proxies: int = 0
     http2: bool = True
     h2c: bool = False
+    local: Locals | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,15 +181,20 @@ class _Compiler:
         requests, replies = map(self._scans.scans, (Direction.REQUEST, Direction.RESPONSE))
         services: dict[str, Service] = {}
         clusters: dict[str, ClusterSpec] = {}
-        for inbound in self._spec.inbound:
+        inbounds = [(inbound, None) for inbound in self._spec.inbound]
+        for inbound, outbound in (*inbounds, *((_inward(x), x) for x in self._spec.outbound)):
             self._check_listen(inbound, services)
             cluster = self._cluster(inbound)
-            if cluster is not None:
-                cluster = _told_apart(cluster, inbound, clusters)
-                ways = self._routes.ways(inbound.to, cluster, _service_of(inbound))
-                self._add(ways, clusters, inbound)
-                policy = self._policy(inbound, ways, requests, replies)
-                services[str(inbound.listen)] = self._service(inbound, cluster, policy, ways)
+            if cluster is None:
+                continue
+            cluster = _told_apart(cluster, inbound, clusters)
+            ways = self._routes.ways(inbound.to, cluster, _service_of(inbound))
+            self._add(ways, clusters, inbound, meshed=outbound is not None)
+            policy = self._policy(inbound, ways, requests, replies)
+            service = self._service(inbound, cluster, policy, ways)
+            if outbound is not None:
+                service = self._outbound(outbound, service, requests, replies)
+            services[service.listen] = service
         self._routes.note_unused()
         if self._notes.errors:
             raise ConfigError(self._notes.problems)
@@ -224,14 +241,14 @@ class _Compiler:
                 help="remove the selector, or write it in the workload's own namespace",
             )
 
-    # -- one inbound
+    # -- one listener
 
     def _check_listen(self, inbound: Inbound, services: Mapping[str, Service]) -> None:
-        """Note a second inbound of one address: it would take the first one's place."""
+        """Note a second listener on one address: it would take the first one's place."""
         if str(inbound.listen) in services:
             self._notes.error(
                 _SAME_ADDRESS,
-                f"a second inbound listens on {inbound.listen}",
+                f"a second listener is on {inbound.listen}",
                 Place(inbound.at or _NOWHERE),
                 why="a listener goes by the address that is written, and this one is taken",
                 help="give it a port of its own",
@@ -245,11 +262,16 @@ class _Compiler:
             place = Place(inbound.at) if inbound.at is not None else None
             if place is None:
                 raise
-            self._notes.error(_NO_TARGET, str(error), place)
+            code = _NOBODY if isinstance(error, NobodyNamed) else _NO_TARGET
+            self._notes.error(code, str(error), place)
             return None
 
-    def _add(self, ways: Ways, clusters: dict[str, ClusterSpec], inbound: Inbound) -> None:
+    def _add(
+        self, ways: Ways, clusters: dict[str, ClusterSpec], inbound: Inbound, *, meshed: bool
+    ) -> None:
         """Add the clusters of *ways*; one name must not stand for two."""
+        unsaid = [] if inbound.to.address else ways.clusters  # else noted where it is written
+        note_plaintext(unsaid, Place(inbound.at or _NOWHERE), self._notes, meshed=meshed)
         for cluster in ways.clusters:
             if clusters.setdefault(cluster.name, cluster) != cluster:
                 self._notes.error(
@@ -258,6 +280,26 @@ class _Compiler:
                     Place(inbound.at or _NOWHERE),
                     help="give the inbound another `service`",
                 )
+
+    def _outbound(
+        self, outbound: Outbound, made: Service, requests: Scans, replies: Scans
+    ) -> Service:
+        """Return the service *made* of an inbound as processes of this machine call it.
+
+        Who may connect may call, and is asked for no certificate.
+        """
+        policy = Policy(
+            RuleSet((), Mesh(self._spec.trust_domain), Action.ALLOW),
+            requests=requests,
+            replies=replies,
+            max_depth=self._spec.limits.json_depth,
+            origins=origins((), outbound.listen.ip),
+            counts_messages=made.routes is not None and made.routes.uses_mcp,
+        )
+        local = Locals(None if outbound.any_process else outbound.allow_uids)
+        return replace(
+            made, policy=policy, mtls=MtlsMode.DISABLE, trusted_proxies=0, http2=False, local=local
+        )
 
     def _service(
         self, inbound: Inbound, cluster: ClusterSpec, policy: Policy, ways: Ways
@@ -306,6 +348,11 @@ class _Compiler:
         """Which pages may call; Istio asks none where the file says nothing."""
         open_ = self._spec.compat is Compat.ISTIO and not inbound.allowed_origins
         return origins([ANY] if open_ else inbound.allowed_origins, inbound.listen.ip)
+
+
+def _inward(outbound: Outbound) -> Inbound:
+    """Return the inbound that *outbound* is but for who may call, and how."""
+    return Inbound(outbound.listen, outbound.to, at=outbound.at)
 
 
 def _service_of(inbound: Inbound) -> str:

@@ -188,11 +188,16 @@ class ServiceEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class ServiceEntrySpec:
-    """A service by name, with its endpoints."""
+    """A service by name, with its endpoints, and the names of which who answers must have one.
+
+    One that is `internal` to the mesh is not called in plaintext over the network.
+    """
 
     hosts: tuple[str, ...]
     ports: tuple[ServicePort, ...]
     endpoints: tuple[ServiceEndpoint, ...]
+    names: tuple[str, ...] = ()
+    internal: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,6 +105,13 @@ def bind_local(address: str, uids: Collection[int] | None) -> socket.socket:
     return sock
 
 
+def discard(sock: socket.socket, address: str) -> None:
+    """Close a socket that `bind_local` or `bind` made and nobody listens on, and remove it."""
+    sock.close()
+    if address.startswith("unix:"):
+        Path(address.removeprefix("unix:")).unlink(missing_ok=True)
+
+
 def _mode(uids: Collection[int] | None) -> int:
     return _OWNER if uids is not None and set(uids) == {os.geteuid()} else _ALL
 

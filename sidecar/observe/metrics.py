@@ -100,6 +100,7 @@ class Metrics(Collector):
         self.lost_lines = 0  # access lines that could not be written
         self.handshakes = 0
         self.handshake_failures: dict[str, int] = {}
+        self.upstream_handshake_failures: dict[str, int] = {}
         self.registry = CollectorRegistry(auto_describe=False)
         self.registry.register(self)
 
@@ -160,6 +161,9 @@ class Metrics(Collector):
         yield "listener.ssl.connection_error", sum(self.handshake_failures.values())
         for reason, count in sorted(self.handshake_failures.items()):
             yield f"listener.ssl.fail_verify.{reason}", count
+        yield "upstream.ssl.connection_error", sum(self.upstream_handshake_failures.values())
+        for reason, count in sorted(self.upstream_handshake_failures.items()):
+            yield f"upstream.ssl.fail_verify.{reason}", count
         yield "server.internal_faults", self.faults
         yield "access_log.lines_lost", self.lost_lines
 
@@ -214,6 +218,14 @@ class Metrics(Collector):
         for reason, count in self.handshake_failures.items():
             refused.add_metric([reason], count)
         yield refused
+        servers = CounterMetricFamily(
+            "sidecar_upstream_handshake_failures",
+            "Servers refused at the handshake, or that refused it.",
+            labels=["reason"],
+        )
+        for reason, count in self.upstream_handshake_failures.items():
+            servers.add_metric([reason], count)
+        yield servers
         tokens = CounterMetricFamily(
             "sidecar_token_checks",
             "Calls where tokens are accepted, by what theirs came to.",

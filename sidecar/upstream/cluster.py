@@ -22,6 +22,16 @@ class EndpointSpec:
     weight: int = 1
     resolve: bool = False
 
+    @property
+    def is_local(self) -> bool:
+        """Whether it is on this machine: a socket, a loopback address or its name."""
+        host = self.address.rpartition(":")[0].strip("[]").lower()
+        return (
+            self.address.startswith("unix:")
+            or host in ("localhost", "::1")
+            or (host.startswith("127.") and not self.resolve)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class NamesSpec:
@@ -62,7 +72,8 @@ class ClusterSpec:
     """A named set of endpoints with the limits of its pool and of ejection.
 
     `outlier` None: nothing is ever ejected. Where fewer than `min_health_percent` of the
-    endpoints are in, ejection is ignored. `tls` None: calls go in plaintext.
+    endpoints are in, ejection is ignored. `tls` None: calls go in plaintext, and `plain` says
+    that somebody wrote so.
     """
 
     name: str
@@ -75,6 +86,7 @@ class ClusterSpec:
     warmup: Warmup | None = None
     budget: RetryBudget = field(default_factory=RetryBudget)
     tls: TlsSpec | None = None
+    plain: bool = False
     names: NamesSpec = field(default_factory=NamesSpec)
 
     @property

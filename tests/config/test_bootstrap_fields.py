@@ -189,7 +189,7 @@ def test_access_lines_go_to_a_stream_a_file_or_nowhere(access: str, expected: st
         ({"documents": []}, ["SC0210"]),
         ({"documents": "policies"}, ["SC0203"]),
         ({"log": {"access": ""}}, ["SC0401"]),
-        ({"outbound": []}, ["SC0204"]),
+        ({"outbound": []}, ["SC0210"]),
         ({"pathNormalization": "ALL"}, ["SC0205"]),
         (
             {"inbound": [{**INBOUND[0], "plainPaths": ["/a/*", "b"]}]},

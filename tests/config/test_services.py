@@ -89,11 +89,10 @@ def test_an_endpoint_may_be_a_socket(address: str, document: Document) -> None:
         (entry(resolution="DYNAMIC_DNS"), "SC0304"),
         (entry({"address": "127.0.0.1.2"}), "SC0211"),
         (entry({"address": "127.0.0.300"}, resolution="DNS"), "SC0211"),
-        (entry({"address": "a.example"}, location="MESH_INTERNAL", resolution="DNS"), "SC0304"),
         (entry(resolution="NONE"), "SC0304"),
         (entry(resolution="STATICK"), "SC0205"),
-        (entry(subjectAltNames=["x"]), "SC0304"),
-        (entry({"address": "10.0.0.1"}, location="MESH_INTERNAL"), "SC0304"),
+        (entry(subjectAltNames=[]), "SC0210"),
+        (entry(subjectAltNames=[""]), "SC0401"),
         (entry({"address": "unix:/a"}, ports=[HTTP, {"number": 81, "name": "b"}]), "SC0604"),
     ],
 )
@@ -111,17 +110,14 @@ def test_the_resolution_is_never_guessed(document: Document) -> None:
 
 
 @pytest.mark.parametrize("location", ["MESH_INTERNAL", "MESH_EXTERNAL"])
-def test_endpoints_on_this_machine_may_be_of_the_mesh_or_not(
+def test_a_service_may_be_of_the_mesh_or_not_and_says_who_may_answer(
     location: str, document: Document
 ) -> None:
-    spec = entry({"address": "127.0.0.2"}, {"address": "unix:/a"}, location=location)
-    assert codes(document("ServiceEntry", spec)) == []
-
-
-def test_plaintext_to_another_machine_draws_a_warning(document: Document) -> None:
-    loaded = document("ServiceEntry", entry({"address": "10.0.0.1"}))
-    assert codes(loaded) == ["SC0704"]
-    assert only(loaded).spec.endpoints[0].ip == "10.0.0.1"
+    spec = entry({"address": "10.0.0.1"}, location=location, subjectAltNames=["spiffe://a/b"])
+    loaded = document("ServiceEntry", spec)
+    assert codes(loaded) == []
+    found = only(loaded).spec
+    assert (found.internal, found.names) == (location == "MESH_INTERNAL", ("spiffe://a/b",))
 
 
 @pytest.mark.parametrize(
@@ -160,7 +156,7 @@ def test_names_are_looked_up_where_that_is_asked_for(document: Document) -> None
         {"address": "files.example", "ports": {"http": 81}},
     ]
     loaded = document("ServiceEntry", looked_up(endpoints=endpoints))
-    assert codes(loaded) == ["SC0704"], "the name that is not of this machine"
+    assert codes(loaded) == []
     found = only(loaded).spec
     assert [(one.name, one.ip) for one in found.endpoints] == [
         ("localhost", ""),
