@@ -10,6 +10,10 @@ from dataclasses import dataclass
 from typing import Final
 
 INSTALLED: Final = "/opt/sidecar/bin/sidecar"  # where the files in `systemd/` look for it
+CONFIGURATION: Final = "/etc/sidecar"
+STATE: Final = "/var/lib/sidecar"
+RUNTIME: Final = "/run/sidecar"
+CA_STATE: Final = "/var/lib/sidecar-ca"
 
 # What both kinds of service are kept from: all that a network service does not need.
 _HARDENING: Final = """\
@@ -58,7 +62,6 @@ StartLimitBurst=10
 Type=notify
 NotifyAccess=main
 {start}\
-ExecReload=/bin/kill -HUP $MAINPID
 WatchdogSec=30
 Restart=on-failure
 RestartSec=1
@@ -66,6 +69,8 @@ RestartSec=1
 RestartPreventExitStatus=2 77 78
 TimeoutStopSec=45
 LimitNOFILE=65536
+# A core would hold the keys.
+LimitCORE=0
 {state}\
 {hardening}
 [Install]
@@ -99,15 +104,16 @@ def service(name: str = "", *, program: str = INSTALLED) -> Unit:
     """Return the unit of the sidecar *name* (`/etc/sidecar/NAME.yaml`); a template without one."""
     who = name or "%i"
     start = (
-        f"ExecStartPre={program} validate /etc/sidecar/{who}.yaml\n"
-        f"ExecStart={program} run -c /etc/sidecar/{who}.yaml\n"
+        f"ExecStartPre={program} validate {CONFIGURATION}/{who}.yaml\n"
+        f"ExecStart={program} run -c {CONFIGURATION}/{who}.yaml\n"
+        "ExecReload=/bin/kill -HUP $MAINPID\n"
     )
     # A join token may be there for the first start; without a file `none` stands.
     state = (
         f"StateDirectory=sidecar/{who}\nStateDirectoryMode=0700\n"
         f"RuntimeDirectory=sidecar/{who}\nRuntimeDirectoryMode=0700\n"
         f"Environment=XDG_RUNTIME_DIR=/run/sidecar/{who}\n"
-        f"LoadCredential=join-token:/etc/sidecar/{who}.token\nSetCredential=join-token:none\n"
+        f"LoadCredential=join-token:{CONFIGURATION}/{who}.token\nSetCredential=join-token:none\n"
     )
     text = _SERVICE.format(
         description=f"sidecar {who}: mTLS and rules in front of an MCP server",
@@ -133,7 +139,7 @@ def authority(*, program: str = INSTALLED, listen: str = "0.0.0.0:8444") -> Unit
     """Return the unit of the CA, whose keys are in its state and nowhere else."""
     text = _SERVICE.format(
         description="the CA of the sidecars",
-        start=(f"ExecStart={program} ca serve --ca /var/lib/sidecar-ca --listen {listen}\n"),
+        start=(f"ExecStart={program} ca serve --ca {CA_STATE} --listen {listen}\n"),
         state="StateDirectory=sidecar-ca\nStateDirectoryMode=0700\n",
         hardening=_HARDENING,
     )

@@ -37,6 +37,11 @@ def read_private(path: Path) -> bytes:
     return _read(path, 0o077, "read by others", "chmod 600")
 
 
+def read_credential(path: Path) -> bytes:
+    """Return the bytes of a credential, which a service manager may lend by way of its group."""
+    return _read(path, 0o037, "read by others", "chmod o=,g=r")
+
+
 def read_public(path: Path) -> bytes:
     """Return the bytes of a certificate or bundle; StartError 77 if others may write it."""
     return _read(path, 0o022, "written by others", "chmod go-w")
@@ -62,6 +67,7 @@ def locked(folder: Path) -> Iterator[None]:
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     handle = os.open(folder / LOCK, flags, PRIVATE)
     try:
+        _give(handle, folder)
         _wait_lock(handle, folder)
         yield
     finally:
@@ -75,7 +81,7 @@ def install(folder: Path, files: Mapping[str, tuple[bytes, int]], *, replace: bo
     """
     settle(folder, replace=replace)
     stage = folder / f"{_NEW}{secrets.token_hex(8)}"
-    stage.mkdir(mode=0o700)
+    make_folder(stage)
     try:
         for name, (data, mode) in files.items():
             _write(stage / name, data, mode)
@@ -86,6 +92,27 @@ def install(folder: Path, files: Mapping[str, tuple[bytes, int]], *, replace: bo
         raise
     sync(folder)
     settle(folder, replace=replace)
+
+
+def make_folder(folder: Path) -> None:
+    """Make *folder*, entered by the owner of the one that it is in, and nobody else."""
+    folder.mkdir(mode=0o700)
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        _give(handle, folder.parent)
+    finally:
+        os.close(handle)
+
+
+def _give(handle: int, folder: Path) -> None:
+    """What root writes in a folder of somebody's is theirs: a service reads what root made."""
+    if os.geteuid():
+        return
+    found, owner = os.fstat(handle), folder.stat()
+    # A file of another place may have been linked here to be given away: it has a second name.
+    is_ours = stat.S_ISDIR(found.st_mode) or found.st_nlink == 1
+    if is_ours and found.st_uid == 0 != owner.st_uid:
+        os.fchown(handle, owner.st_uid, owner.st_gid)
 
 
 def settle(folder: Path, *, replace: bool) -> None:
@@ -171,6 +198,7 @@ def _write(path: Path, data: bytes, mode: int) -> None:
     handle = os.open(path, flags, PRIVATE)
     with os.fdopen(handle, "wb") as file:
         os.fchmod(handle, mode)  # the umask has no say
+        _give(handle, path.parent)
         file.write(data)
         file.flush()
         os.fsync(handle)

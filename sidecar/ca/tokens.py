@@ -12,6 +12,7 @@ import json
 import re
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Final
 
 from ..errors import IdentityError, StartError
 from ..spiffe.id import SpiffeId
-from .files import PRIVATE, check_folder, install, locked, read_private, sync
+from .files import PRIVATE, check_folder, install, locked, make_folder, read_private, sync
 
 TOKENS: Final = "tokens"
 LIFE: Final = 600.0  # seconds; the longest, too
@@ -97,7 +98,8 @@ class TokenStore:
             raise StartError(f"a join token holds from 1 s to {LIFE:.0f} s", 2)
         token = Token(self._pin, secrets.token_hex(_SECRET_BYTES))
         grant = Grant(identity, tuple(names), now + life)
-        self._folder.mkdir(mode=0o700, exist_ok=True)
+        with suppress(FileExistsError):
+            make_folder(self._folder)
         check_folder(self._folder, private=True)
         with locked(self._folder):
             if self._forget(now) >= MOST:

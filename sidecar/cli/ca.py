@@ -75,7 +75,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _making(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--trust-domain", metavar="NAME", default=DEFAULT_TRUST_DOMAIN, help="default: %(default)s"
+        "--trust-domain",
+        metavar="NAME",
+        default=DEFAULT_TRUST_DOMAIN,
+        help=f"its name ({DEFAULT_TRUST_DOMAIN})",
     )
     parser.add_argument(
         "--root-ttl", metavar="TIME", default="3650d", help="the root's life (3650d)"
@@ -221,16 +224,15 @@ def _secret(args: argparse.Namespace) -> bytes | None:
     """Return the passphrase from where it is kept, or None if none was named."""
     import os
 
-    from ..ca.files import read_private
+    from ..ca.files import read_credential, read_private
+    from .place import credential
 
-    path: Path | None = args.passphrase_file
-    if path is None and "CREDENTIALS_DIRECTORY" in os.environ:
-        path = Path(os.environ["CREDENTIALS_DIRECTORY"], _PASSPHRASE)
-        if not path.exists():
-            return None
+    path, read = args.passphrase_file, read_private
     if path is None:
-        return None
-    data = sys.stdin.buffer.read(4096) if str(path) == "-" else read_private(path)
+        path, read = credential(os.environ, _PASSPHRASE), read_credential
+        if path is None or not path.exists():
+            return None
+    data = sys.stdin.buffer.read(4096) if str(path) == "-" else read(path)
     secret = data.rstrip(b"\r\n")
     if not secret:
         raise StartError(f"`{path}` holds no passphrase", _USAGE)

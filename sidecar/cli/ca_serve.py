@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from ..ca.log import rfc3339
 from ..ca.revocations import FORGET_AFTER
 from ..errors import StartError
 from ..remote.ca_server import CaServer
+from ..systemd import Manager
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +57,22 @@ async def _serve(desk: Desk, listen: str) -> None:
     _say(f"root SHA-256 {ca.root_sha256}")
     _say(f"the intermediate ends {rfc3339(ca.issuer.certificate.not_after)}")
     _say("ready")
+    manager = Manager(os.environ)
+    manager.ready(f"answering on https://{server.address}")
     try:
-        await ending.wait()
+        await _alive_until(ending, manager)
+        manager.stopping("ending")
     finally:
         await server.stop()
+
+
+async def _alive_until(ending: asyncio.Event, manager: Manager) -> None:
+    """Wait for the end, with a sign of life as often as is asked for."""
+    while not ending.is_set():
+        with suppress(TimeoutError):
+            async with asyncio.timeout(manager.watchdog or None):
+                await ending.wait()
+        manager.alive()
 
 
 def _say(text: str) -> None:

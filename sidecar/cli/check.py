@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
@@ -23,6 +23,7 @@ from ..checks.outcome import Outcome, bad, good
 from ..config.problem import ConfigError
 from ..errors import StartError
 from ..plan import Plan
+from . import place
 from .run import Sources, from_file
 
 _MARKS: Final = {True: "✓", False: "✗", None: "·"}
@@ -82,10 +83,11 @@ def _outcomes(args: argparse.Namespace) -> Iterator[Outcome]:
         yield bad("configuration", str(error), help_)
         return
     yield good("configuration", f"{args.config}: {len(plan.snapshot.policies)} policies")
-    yield from _of_plan(plan, pre=args.pre)
+    lent = place.seen_from(Path(args.config).absolute(), os.environ)
+    yield from _of_plan(plan, lent, pre=args.pre)
 
 
-def _of_plan(plan: Plan, *, pre: bool) -> Iterator[Outcome]:
+def _of_plan(plan: Plan, lent: Mapping[str, str], *, pre: bool) -> Iterator[Outcome]:
     now, spec = time.time(), plan.identity  # noqa: TID251  a command is where the time comes in
     yield from identity.identity(spec, now)
     yield identity.authority(spec)
@@ -97,9 +99,7 @@ def _of_plan(plan: Plan, *, pre: bool) -> Iterator[Outcome]:
     yield from network.ports(plan.snapshot, running=not pre)
     yield from network.servers(plan.snapshot)
     if not pre:
-        admin = plan.admin or default_socket(
-            os.environ, plan.name, tempfile.gettempdir(), os.getuid()
-        )
+        admin = plan.admin or default_socket(lent, plan.name, tempfile.gettempdir(), os.getuid())
         yield running.ready(admin)
         yield running.certificate(plan.snapshot, spec)
 

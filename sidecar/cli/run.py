@@ -9,16 +9,17 @@ import argparse
 import os
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from ..app import App
-from ..config.bootstrap import BundleEndpoint, Sidecar
+from ..config.bootstrap import BundleEndpoint, Identity, Sidecar
 from ..config.documents import FileRef
 from ..config.files import load
 from ..config.loaded import Loaded
+from ..config.paths import beside
 from ..config.problem import ConfigError, Problem
 from ..config.report import render
 from ..config.snapshot import compile_snapshot
@@ -28,6 +29,7 @@ from ..remote.ca_enrolment import RemoteCa
 from ..remote.ca_federation import Endpoint
 from ..rotation import IdentitySpec
 from ..spiffe.id import DEFAULT_TRUST_DOMAIN
+from . import place
 
 HELP: Final = "run the sidecar in front of a server"
 
@@ -123,7 +125,10 @@ def from_file(config: str, sources: Sources) -> Callable[[], Plan]:
                 code=78,
                 help="name the bootstrap with `-c`; policies are named in its `documents`",
             )
-        return _plan(loaded.bootstrap, loaded, sources, _identity(loaded.bootstrap))
+        lent = place.seen_from(path.absolute(), os.environ)
+        return _plan(
+            loaded.bootstrap, loaded, sources, _identity(loaded.bootstrap, str(path), lent)
+        )
 
     return make
 
@@ -190,7 +195,7 @@ def _principal(short: str) -> str:
     return f"{DEFAULT_TRUST_DOMAIN}/ns/{namespace}/sa/{account}"
 
 
-def _identity(bootstrap: Sidecar) -> IdentitySpec | None:
+def _identity(bootstrap: Sidecar, config: str, lent: Mapping[str, str]) -> IdentitySpec | None:
     spec, own = bootstrap.spec, bootstrap.spec.identity
     account = spec.service_account or bootstrap.metadata.name
     name = f"{bootstrap.metadata.namespace}/{account}"
@@ -204,9 +209,13 @@ def _identity(bootstrap: Sidecar) -> IdentitySpec | None:
         max_age=own.max_age,
     )
     if own.is_remote:
-        token = Path(own.token_file) if own.token_file else None
-        remote = RemoteCa(own.ca, token, own.max_age)
-        return replace(told, name=name, trust_domain=spec.trust_domain, remote=remote)
+        return replace(
+            told,
+            folder=_kept(bootstrap, config, place.state(lent)),
+            name=name,
+            trust_domain=spec.trust_domain,
+            remote=_remote(own, place.credential(lent, place.JOIN_TOKEN)),
+        )
     if own.certs:
         return told
     if own.ca:
@@ -220,6 +229,21 @@ def _identity(bootstrap: Sidecar) -> IdentitySpec | None:
             names=_names(bootstrap),
         )
     return None
+
+
+def _kept(bootstrap: Sidecar, config: str, state: Path | None) -> Path:
+    """Return where the identity is kept: in the *state* that is lent, unless told otherwise."""
+    own = bootstrap.spec.identity.certs
+    usual = f"certs/{bootstrap.metadata.namespace}/{bootstrap.metadata.name}"
+    if state is None or own != beside(config, usual):
+        return Path(own)
+    return state / usual
+
+
+def _remote(own: Identity, lent: Path | None) -> RemoteCa:
+    if own.token_file or lent is None:
+        return RemoteCa(own.ca, Path(own.token_file) if own.token_file else None, own.max_age)
+    return RemoteCa(own.ca, lent, own.max_age, lent=True)
 
 
 def _endpoint(written: BundleEndpoint) -> Endpoint:

@@ -15,7 +15,15 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
-from ..ca.files import PUBLIC, install, locked, newest, read_private, read_public
+from ..ca.files import (
+    PUBLIC,
+    install,
+    locked,
+    newest,
+    read_credential,
+    read_private,
+    read_public,
+)
 from ..ca.identity import BUNDLE, CERTIFICATE, KEY, write_identity
 from ..ca.tokens import Token
 from ..errors import IdentityError, StartError
@@ -32,6 +40,7 @@ from .ca_http import CaAway
 DENIED: Final = "revoked.json"
 MAX_AGE: Final = 3600.0  # seconds
 USUAL_REFRESH: Final = 300.0  # seconds, where no hint is given (SPIFFE Federation section 4.1)
+_NO_TOKEN: Final = "none"  # noqa: S105 - what stands in a unit where no token was lent
 _SOONEST: Final = 1.0
 _LONGEST: Final = 3600.0
 
@@ -40,11 +49,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class RemoteCa:
-    """A CA on another machine: where it is, the join token's file, how old its word may get."""
+    """A CA on another machine: where it is, the join token's file, how old its word may get.
+
+    A token that is `lent` is a credential of the service manager's.
+    """
 
     url: str
     token_file: Path | None = None
     max_age: float = MAX_AGE
+    lent: bool = False
 
 
 class Enrolment:
@@ -161,8 +174,12 @@ class Enrolment:
                 f"`{self._folder}` holds no identity, and no join token is named",
                 help="name its file with `identity: {tokenFile: ...}`",
             )
+        read = read_credential if self.remote.lent else read_private
         try:
-            return Token.parse(read_private(path).decode("ascii", "replace"))
+            text = read(path).decode("ascii", "replace")
+            if text.strip() == _NO_TOKEN:
+                raise FileNotFoundError
+            return Token.parse(text)
         except FileNotFoundError:
             raise StartError(
                 f"there is no join token in `{path}`",
