@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -26,6 +27,12 @@ FAILED: Final = 1
 DENIED: Final = 3
 
 MOST_BYTES: Final = 4 * 1024 * 1024  # of one line of requests
+
+# The flags of one question.
+_ASKING: Final = (
+    *("method", "path", "host", "port", "ip", "header"),
+    *("tool", "prompt", "resource", "mcp_method", "arg"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,9 +56,10 @@ def _documents(check: argparse.ArgumentParser) -> None:
     check.add_argument(
         "--policy",
         metavar="PATH",
-        action="append",
+        action="extend",
+        nargs="+",
         required=True,
-        help="a file or folder of documents, or a bootstrap; may be given again",
+        help="files or folders of documents, or a bootstrap; may be given again",
     )
     check.add_argument(
         "--workload",
@@ -79,10 +87,10 @@ def _question(check: argparse.ArgumentParser) -> None:
     ask = check.add_argument_group("one question")
     ask.add_argument("--as", dest="caller", metavar="NS/SA", help="the caller: NS/SA or SPIFFE ID")
     ask.add_argument("--method", metavar="METHOD", help="the HTTP method (POST with a message)")
-    ask.add_argument("--path", metavar="PATH", default="/mcp", help="the path (/mcp)")
+    ask.add_argument("--path", metavar="PATH", help="the path (/mcp)")
     ask.add_argument("--host", metavar="HOST", help="the host (localhost)")
     ask.add_argument("--port", metavar="PORT", type=int, help="the port that is called")
-    ask.add_argument("--ip", metavar="IP", default="127.0.0.1", help="the caller's address")
+    ask.add_argument("--ip", metavar="IP", help="the caller's address (127.0.0.1)")
     ask.add_argument(
         "--header",
         metavar="NAME:VALUE",
@@ -112,6 +120,7 @@ def run(args: argparse.Namespace) -> int:
             code=2,
             help="write `--as agent/alice --tool read_file`, or `--requests FILE`",
         )
+    _check_apart(args)
     setup = prepared(args.policy, args.workload, args.labels, args.mesh, args.compat)
     judge = setup.judge()
     print(setup.notes(judge.snapshot.warnings), end="", file=sys.stderr)
@@ -119,6 +128,19 @@ def run(args: argparse.Namespace) -> int:
     if args.requests is not None:
         return _answer_all(args.requests, judge, now)
     return _answer_one(args, judge, setup.trust_domain, now)
+
+
+def _check_apart(args: argparse.Namespace) -> None:
+    """Refuse a question in flags beside a file of them: nobody would answer it."""
+    if args.requests is None:
+        return
+    for option in _ASKING:
+        if getattr(args, option) not in (None, []):
+            raise StartError(
+                f"`--{option.replace('_', '-')}` is there beside `--requests`",
+                code=2,
+                help="write it into the lines of the file",
+            )
 
 
 # -- one question
@@ -146,7 +168,7 @@ def _asked(args: argparse.Namespace, trust_domain: str) -> Question:
             "source": {"principal": str(identity), "ip": args.ip},
             "destination": {"port": args.port},
             "method": args.method,
-            "path": args.path,
+            "path": "/mcp" if args.path is None else args.path,
             "host": args.host,
             "headers": [_pair(one, ":", "--header") for one in args.header],
             "mcp": message,
@@ -155,19 +177,33 @@ def _asked(args: argparse.Namespace, trust_domain: str) -> Question:
 
 
 def _message(args: argparse.Namespace) -> dict[str, object] | None:
-    arguments = dict(_pair(one, "=", "--arg") for one in args.arg)
-    if arguments and not (args.tool or args.prompt):
+    arguments = _arguments(args)
+    params: dict[str, object]
+    # An empty name is a name: a shell's variable that is not set must not ask something else.
+    if args.tool is not None:
+        method, params = "tools/call", {"name": args.tool, "arguments": arguments}
+    elif args.prompt is not None:
+        method, params = "prompts/get", {"name": args.prompt, "arguments": arguments}
+    elif args.resource is not None:
+        method, params = "resources/read", {"uri": args.resource}
+    elif args.mcp_method is not None:
+        method, params = args.mcp_method, {}
+    else:
+        return None
+    number = {} if method.startswith("notifications/") else {"id": 1}
+    return {"jsonrpc": "2.0", **number, "method": method, "params": params}
+
+
+def _arguments(args: argparse.Namespace) -> dict[str, str]:
+    """Return what `--arg` names, each once."""
+    if args.arg and args.tool is None and args.prompt is None:
         raise Malformed("`--arg` is there without `--tool` or `--prompt`")
-    for method, params in (
-        ("tools/call", {"name": args.tool, "arguments": arguments} if args.tool else None),
-        ("prompts/get", {"name": args.prompt, "arguments": arguments} if args.prompt else None),
-        ("resources/read", {"uri": args.resource} if args.resource else None),
-        (args.mcp_method, {} if args.mcp_method else None),
-    ):
-        if params is not None:
-            number = {} if str(method).startswith("notifications/") else {"id": 1}
-            return {"jsonrpc": "2.0", **number, "method": method, "params": params}
-    return None
+    found: dict[str, str] = {}
+    for name, value in (_pair(one, "=", "--arg") for one in args.arg):
+        if name in found:
+            raise Malformed(f"`--arg {name}` is there twice")
+        found[name] = value
+    return found
 
 
 def _pair(text: str, mark: str, option: str) -> tuple[str, str]:
@@ -184,7 +220,7 @@ def _what(args: argparse.Namespace, question: Question) -> str:
         ("prompts/get", args.prompt),
         ("resources/read", args.resource),
     ):
-        if target:
+        if target is not None:
             return f"{method} {target}"
     return args.mcp_method or f"{question.method} {question.path}"
 
@@ -201,12 +237,25 @@ def _answer_all(file: str, judge: Judge, now: float) -> int:
             answer = judge.answer(_read(line), now)
         except Malformed as error:
             broken = True
-            answer = refused(f"line {number} is no request: {error}")
+            answer = refused(f"line {number} is no request: {error}", name=error.name)
         verdicts.add(answer.verdict)
-        print(json.dumps(answer.as_dict()))
+        # At once: whoever writes line by line waits for each answer.
+        if not _said(json.dumps(answer.as_dict())):
+            return FAILED
     if broken:
         return FAILED
     return OK if verdicts <= {ALLOW} else DENIED
+
+
+def _said(text: str) -> bool:
+    """Say *text* on stdout; False if nobody reads it any more."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # What is left in the buffer must not be tried again when the process ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True
 
 
 def _read(line: bytes) -> Question:

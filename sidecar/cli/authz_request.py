@@ -23,7 +23,12 @@ _BODILESS: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS", "TRACE"})
 
 
 class Malformed(ValueError):
-    """A request is not written as one; the message says what is wrong."""
+    """A request is not written as one; the message says what is wrong.
+
+    `name` is that of the request, where it says one.
+    """
+
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +88,16 @@ def identity_of(text: str, trust_domain: str) -> SpiffeId:
 def from_line(line: str) -> Question:
     """Read one line of `--requests`. Raises Malformed."""
     try:
-        value = json.loads(line, object_pairs_hook=_unique, parse_constant=_no_number)
+        value = json.loads(line, object_pairs_hook=unique, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise Malformed(f"not one JSON value: {error}") from None
-    return from_value(_object(value, "the line"))
+    request = _object(value, "the line")
+    try:
+        return from_value(request)
+    except Malformed as error:
+        name = request.get("name")
+        error.name = name if isinstance(name, str) else None
+        raise
 
 
 def from_value(value: Mapping[str, Any]) -> Question:
@@ -144,7 +155,8 @@ def _shown(principal: str) -> tuple[SpiffeId | None, str]:
         return None, f"{error.reason}: {error}"
 
 
-def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+def unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of *pairs* of JSON. Raises ValueError where a key stands twice."""
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError("a key stands twice in one object")

@@ -23,7 +23,7 @@ from ..config.documents import (
 from ..config.files import load
 from ..config.kinds import read_document
 from ..config.loaded import Loaded
-from ..config.metadata import DEFAULT_NAMESPACE, namespace_of
+from ..config.metadata import DEFAULT_NAMESPACE, name_of, namespace_of
 from ..config.parse import parse
 from ..config.problem import ConfigError, Level, Notes, Problem
 from ..config.report import render
@@ -33,6 +33,7 @@ from ..errors import IdentityError, StartError
 from ..policy.path import Normalisation
 from ..spiffe.id import parse_trust_domain
 from .authz_judge import Judge
+from .authz_request import unique
 
 _BAD_CONFIGURATION: Final = 78
 _USAGE: Final = 2
@@ -160,6 +161,8 @@ def _workload(text: str) -> tuple[str, str]:
     namespace, slash, name = text.partition("/")
     try:
         namespace_of(namespace)
+        if name and "/" not in name:
+            name_of(name)
     except Malformed as error:
         raise _usage(f"`--workload {text}`: {error}", "write `--workload NS/NAME`") from None
     if not slash or not name or "/" in name:
@@ -224,10 +227,10 @@ def _mesh(path: str) -> dict[str, Any]:
     """Read the settings of a mesh from the JSON file *path*. Raises StartError."""
     try:
         with Path(path).open("rb") as file:
-            value = json.loads(file.read(_MOST_MESH))
+            value = json.loads(file.read(_MOST_MESH), object_pairs_hook=unique)
     except OSError as error:
         raise StartError(f"`{path}` cannot be read: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _usage(f"`{path}` is not JSON: {error}", "write one object") from None
     if not isinstance(value, dict):
         raise _usage(f"`{path}` is not an object", f"it may hold {', '.join(_SETTINGS)}")
@@ -236,6 +239,8 @@ def _mesh(path: str) -> dict[str, Any]:
         raise _usage(f"`{path}`: `{odd[0]}` is not known", f"there are {', '.join(_SETTINGS)}")
     found: dict[str, Any] = {}
     for key, setting in value.items():
+        if setting is None:
+            continue
         field, read = _SETTINGS[key]
         try:
             found[field] = read(setting)
@@ -256,6 +261,12 @@ def _strings(value: object) -> tuple[str, ...]:
     return tuple(_string(one) for one in value)
 
 
+def _mode(value: str) -> Normalisation:
+    if value not in [mode.value for mode in Normalisation]:
+        raise ValueError(f"`{value}` is none of {', '.join(Normalisation)}")
+    return Normalisation(value)
+
+
 _SETTINGS: Final[Mapping[str, tuple[str, Any]]] = {
     "rootNamespace": ("root_namespace", lambda value: namespace_of(_string(value))),
     "trustDomain": ("trust_domain", lambda value: parse_trust_domain(_string(value))),
@@ -264,5 +275,5 @@ _SETTINGS: Final[Mapping[str, tuple[str, Any]]] = {
         lambda value: tuple(parse_trust_domain(one) for one in _strings(value)),
     ),
     "spaceDelimitedClaims": ("spaced_claims", _strings),
-    "pathNormalization": ("path_normalization", lambda value: Normalisation(_string(value))),
+    "pathNormalization": ("path_normalization", lambda value: _mode(_string(value))),
 }

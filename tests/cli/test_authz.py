@@ -149,11 +149,16 @@ def test_what_a_name_holds_is_made_visible(check: Check) -> None:
         ((*ALICE, "--tool", "a", "--prompt", "b"), 2, "not allowed with"),
         ((*ALICE, "--tool", "a", "--arg", "b"), 2, "`--arg b` is not written as NAME=VALUE"),
         ((*ALICE, "--arg", "a=b"), 2, "`--arg` is there without"),
+        ((*ALICE, "--tool", "a", "--arg", "b=c", "--arg", "b=d"), 2, "`--arg b` is there twice"),
+        (("--requests", "x", "--tool", "a"), 2, "`--tool` is there beside `--requests`"),
+        (("--requests", "x", "--mcp-method", "a"), 2, "`--mcp-method` is there beside"),
+        (("--requests", "x", "--path", ""), 2, "`--path` is there beside"),
         ((*ALICE, "--header", "x"), 2, "NAME:VALUE"),
         ((*ALICE, "--ip", "x"), 2, "not an IP address"),
         ((*ALICE, "--port", "0"), 2, "not a port"),
         ((*ALICE, "--workload", "files"), 2, "not NS/NAME"),
         ((*ALICE, "--workload", "A/b"), 2, "not a namespace"),
+        ((*ALICE, "--workload", "a/B"), 2, "`--workload a/B`: `B` is not a name"),
         ((*ALICE, "--labels", "app"), 2, "not K=V,K=V"),
         ((*ALICE, "--mesh", "none.json"), 1, "cannot be read"),
         (("--requests", "none.jsonl"), 1, "cannot be read"),
@@ -177,7 +182,9 @@ def test_a_wrong_command_line_is_told_and_answers_nothing(
         ('{"trustDomain": 1}', "not a string"),
         ('{"trustDomainAliases": "a"}', "not a list"),
         ('{"rootNamespace": "A"}', "`rootNamespace`"),
-        ('{"pathNormalization": "ALL"}', "`pathNormalization`"),
+        ('{"pathNormalization": "ALL"}', "`ALL` is none of NONE, BASE, MERGE_SLASHES"),
+        ('{"trustDomain": "a", "trustDomain": "b"}', "a key stands twice"),
+        ("[" * 100_000, "is not JSON"),
     ],
 )
 def test_a_mesh_that_is_wrong_is_told(text: str, told: str, check: Check) -> None:
@@ -185,6 +192,27 @@ def test_a_mesh_that_is_wrong_is_told(text: str, told: str, check: Check) -> Non
     assert ask(check, *ALICE, "--mesh", "mesh.json") == ""
     assert check.code == 2
     assert told in check.told
+
+
+def test_a_setting_of_a_mesh_that_is_null_is_not_given(check: Check) -> None:
+    (check.folder / "mesh.json").write_text('{"trustDomainAliases": null, "trustDomain": null}')
+    assert ask(check, *ALICE, "--mesh", "mesh.json", "--tool", "read_file") != ""
+    assert check.code == 0
+
+
+@pytest.mark.parametrize("flag", ["--tool", "--prompt", "--resource", "--mcp-method"])
+def test_an_empty_name_asks_nothing_else(flag: str, check: Check) -> None:
+    """As of a shell's variable that is not set: the call that was meant is not another one."""
+    assert ask(check, *ALICE, flag, "").startswith("refuse")
+    assert check.code == 3
+
+
+def test_one_flag_names_several_paths_of_policies(check: Check) -> None:
+    closed = check.document("a.json", policy({}, "a"))
+    open_ = check.document("b.json", policy({"rules": [{}]}, "b"))
+    assert check.run("--policy", str(closed), *ALICE).startswith("deny")
+    assert check.run("--policy", str(closed), str(open_), *ALICE).startswith("allow")
+    assert check.run("--policy", str(closed), "--policy", str(open_), *ALICE).startswith("allow")
 
 
 def test_documents_that_are_wrong_answer_nothing(check: Check) -> None:

@@ -73,6 +73,11 @@ def test_a_field_that_is_wrong_is_named(request_: dict[str, Any], why: str, chec
     assert why in answer["reason"]
 
 
+def test_a_request_that_is_wrong_keeps_its_name(check: Check) -> None:
+    answers = check.ask([{"name": "a", "path": 1}, {"name": 5}, {"path": 1}])
+    assert [one["name"] for one in answers] == ["a", None, None]
+
+
 OPEN = policy({"rules": [{}]})
 
 
@@ -160,6 +165,42 @@ def test_requests_are_read_from_stdin(check: Check) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert [json.loads(one)["at"] for one in done.stdout.splitlines()] == ["policies/a.json:1"] * 2
     assert done.stdout.startswith('{"name": "one", "verdict": "allow"')
+
+
+def sidecar_reading(check: Check, *, stdin: int | None = None) -> subprocess.Popen[str]:
+    """Start the command as whoever pipes requests through it would."""
+    check.document("a.json", OPEN)
+    argv = ("authz", "check", "--policy", str(check.policies), "--requests", "-")
+    return subprocess.Popen(
+        [sys.executable, "-m", "sidecar", *argv, "--compat", "istio"],
+        stdin=subprocess.PIPE if stdin is None else stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_each_line_is_answered_before_the_next_one_comes(check: Check) -> None:
+    with sidecar_reading(check) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for name in ("a", "b"):
+            process.stdin.write(json.dumps({"name": name}) + "\n")
+            process.stdin.flush()
+            assert json.loads(process.stdout.readline())["name"] == name
+        process.stdin.close()
+        assert process.wait(10) == 0
+
+
+def test_a_reader_that_leaves_ends_the_command_quietly(check: Check) -> None:
+    file = check.folder / "many.jsonl"
+    file.write_text(json.dumps({"name": "x" * 1000}) + "\n")
+    file.write_text(file.read_text() * 500)
+    with file.open("rb") as many, sidecar_reading(check, stdin=many.fileno()) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait(10)) == ("", 1)
 
 
 def test_what_istios_validation_refuses_is_taken_as_its_compiler_takes_it(check: Check) -> None:
