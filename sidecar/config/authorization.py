@@ -161,6 +161,8 @@ def _check_condition(condition: ConditionSpec, node: MapNode, path: str, notes: 
             _warn_path_prefix(item, condition.key, notes)
         elif attribute.name == "mcp.argumentPaths":
             _warn_open_prefix(item, notes)
+        elif attribute.name == "connection.sni" and item.text != item.text.lower():
+            _never(item, path, "names of servers are lower case", item.text.lower(), notes)
 
 
 def _warn_path_prefix(item: ScalarNode, key: str, notes: Notes) -> None:

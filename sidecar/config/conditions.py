@@ -11,9 +11,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
 from typing import Final
 
+from ..policy.match import network
 from .schema import closest
 from .values import Malformed
 
@@ -46,10 +46,7 @@ def principal(value: str) -> str:
 def ip_block(value: str) -> str:
     """Return an IP address or CIDR block."""
     try:
-        if "/" in text(value):
-            ip_network(value, strict=False)
-        else:
-            ip_address(value)
+        network(text(value))
     except ValueError:
         raise Malformed(
             f"`{value}` is not an IP address or block",

@@ -168,7 +168,7 @@ SOURCE_IP: Final[OfPeer] = Attribute(
 )
 SNI: Final[OfPeer] = Attribute(
     "connection.sni",
-    _asking(lambda peer: peer.sni, match.strings),
+    _asking(lambda peer: peer.sni.lower(), match.strings),  # as Envoy keeps it
     http=False,
     shown=lambda peer: peer.sni,
 )

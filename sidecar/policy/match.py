@@ -107,17 +107,25 @@ def address(text: str) -> Address | None:
 
 def ip_blocks(values: Iterable[str]) -> Callable[[Sequence[Address]], bool]:
     """Compile addresses and CIDR blocks, host bits allowed; asked with all that is known."""
-    networks = tuple(_network(value) for value in values)
-    return lambda known: any(one in network for one in known for network in networks)
+    blocks = tuple(network(value) for value in values)
+    return lambda known: any(one in block for one in known for block in blocks)
 
 
-def _network(value: str) -> Network:
-    network = ip_network(value, strict=False)
-    if isinstance(network, IPv6Network) and network.prefixlen >= 96:
-        mapped = network.network_address.ipv4_mapped
+def network(value: str) -> Network:
+    """Read an address or a CIDR block; ValueError if it is neither.
+
+    A mask in the prefix's place may be read as its opposite, and a zone is one machine's
+    own: Istio's reader takes neither in a block.
+    """
+    found = ip_network(value, strict=False)
+    start, slash, prefix = value.partition("/")
+    if slash and (prefix != str(int(prefix)) or "%" in start):
+        raise ValueError(f"`{value}` is not a CIDR block")
+    if isinstance(found, IPv6Network) and found.prefixlen >= 96:
+        mapped = found.network_address.ipv4_mapped
         if mapped is not None:
-            return IPv4Network((mapped, network.prefixlen - 96))
-    return network
+            return IPv4Network((mapped, found.prefixlen - 96))
+    return found
 
 
 def namespaces(values: Iterable[str]) -> Matches:

@@ -231,6 +231,7 @@ def test_what_a_policy_may_not_say(
         (operation(notTools=["*x*"]), ["SC0415"]),
         (operation(paths=["/a/{*}/b", "/a/{**}", "/x*", "*y"]), []),
         (operation(methods=["get"]), ["SC0416"]),
+        (when("connection.sni", "Files.example.com", "files.example.com"), ["SC0416"]),
         (operation(notPaths=["mcp"]), ["SC0416"]),
         (when("mcp.arguments[path]", "/srv/*"), ["SC0417"]),
         (when("mcp.arguments.path", "~/x*", "./x*", "C:\\x*"), ["SC0417"] * 3),

@@ -180,6 +180,14 @@ def test_what_is_missing_fails_a_positive_match_and_passes_a_negative_one(key: s
         assert negative.judge(asked).rule is not None
 
 
+def test_the_name_of_a_handshake_is_matched_in_lower_case() -> None:
+    """As Envoy keeps it: a name's case is the caller's to choose."""
+    guard = RuleSet([deny(rule(when("connection.sni", ["*.test"])))], default=Action.ALLOW)
+    assert not guard.judge(call(sni="A.Test")).allowed
+    never = RuleSet([allow(rule(when("connection.sni", ["A.Test"])))])
+    assert not never.judge(call(sni="A.Test")).allowed
+
+
 def test_a_missing_address_is_missing_too() -> None:
     asked = call(ip="")
     assert not RuleSet([allow(rule(ip_blocks=["0.0.0.0/0", "::/0"]))]).judge(asked).allowed
