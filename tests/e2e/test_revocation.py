@@ -159,13 +159,13 @@ def test_its_renewal_is_refused_until_that_is_undone_and_it_joins_anew(
 
 def test_a_list_that_gets_too_old_is_said_and_comes_back(server: Recorder, tmp_path: Path) -> None:
     host = CaHost(tmp_path / "ca")
-    identity = {"ca": host.url, "tokenFile": "./token", "maxAge": "3s"}
+    identity = {"ca": host.url, "tokenFile": "./token", "maxAge": "2s"}
     member = Member(tmp_path / "host", host, "mcp-prod/files", server.url, identity=identity)
     host.give_token(member)
     with member.run() as sidecar:
         with host.serve("--refresh", "1s"):
             sidecar.wait_ready()
-            time.sleep(3.5)
+            time.sleep(2.5)
             assert sidecar.readiness()[0] == 200, "asked again and again, it does not get old"
         eventually(lambda: "deny list are" in sidecar.readiness()[1], "old age", patience=15)
         with sidecar.caller(member.context()) as caller:
