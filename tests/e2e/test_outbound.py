@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.two_sidecars import Pair
-from support.wire import JSON, Recorder, rpc, tool
+from support.wire import JSON, Recorder, tool
 
 pytestmark = pytest.mark.timeout(120)
 

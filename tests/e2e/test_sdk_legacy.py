@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.daemon import Sidecar, sidecar
 from support.sdk_env import legacy_python
 from support.sdk_story import ALLOWED, POLICY, TOOLS, expect_legacy, sdk_server, tell
+from support.two_sidecars import Behind
+from support.two_sidecars import behind as run_behind
 
 CLIENT = "sdk_legacy.py"
 
@@ -21,10 +22,13 @@ def python(request: pytest.FixtureRequest) -> Path:
     return legacy_python(request.config.cache.mkdir("mcp1"))
 
 
-@pytest.fixture(scope="module")
-def behind(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
+@pytest.fixture(scope="module", params=["one", "two"])
+def behind(
+    python: Path, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Behind]:
+    """Through one sidecar with the client's own certificate, and through two without."""
     folder = tmp_path_factory.mktemp("legacy")
-    with sdk_server(folder) as url, sidecar(folder, url, POLICY) as running:
+    with sdk_server(folder) as url, run_behind(request.param, folder, url, POLICY) as running:
         yield running
 
 
@@ -33,23 +37,21 @@ def test_without_a_sidecar_the_fixture_does_all_this(python: Path, tmp_path: Pat
         expect_legacy(tell(python, CLIENT, url), TOOLS)
 
 
-def test_a_whole_session_passes(python: Path, behind: Sidecar) -> None:
-    story = tell(python, CLIENT, behind.url, "--certs", str(behind.identity("agent/alice")))
+def test_a_whole_session_passes(python: Path, behind: Behind) -> None:
+    story = tell(python, CLIENT, behind.url, *behind.shown())
     expect_legacy(story, ALLOWED)
 
 
 def test_json_replies_pass_as_well(python: Path, tmp_path: Path) -> None:
-    with sdk_server(tmp_path, "--json") as url, sidecar(tmp_path, url, POLICY) as running:
+    with sdk_server(tmp_path, "--json") as url, run_behind("two", tmp_path, url, POLICY) as running:
         call = ("--only", "echo", "--argument", '{"text": "plain"}')
-        certs = str(running.identity("agent/alice"))
-        story = tell(python, CLIENT, running.url, "--certs", certs, *call)
+        story = tell(python, CLIENT, running.url, *running.shown(), *call)
     assert story["texts"] == {"echo": "plain"}
 
 
-def test_a_denial_names_its_status(python: Path, behind: Sidecar) -> None:
+def test_a_denial_names_its_status(python: Path, behind: Behind) -> None:
     # This client knows no body of an HTTP error: it gives the status and ends the session.
     call = ("--only", "forget", "--argument", '{"path": "x"}')
-    certs = str(behind.identity("agent/alice"))
-    story = tell(python, CLIENT, behind.url, "--certs", certs, *call)
+    story = tell(python, CLIENT, behind.url, *behind.shown(), *call)
     assert "403" in story["failed"] + str(story["errors"])
     assert "forget" not in story["texts"]
