@@ -118,15 +118,14 @@ async def _send(
 
 async def _pause(seconds: float, down: Caller, world: World) -> None:
     """Wait so long, or until something else ends the call."""
-    if seconds <= 0:
-        return
     until = world.now() + seconds
-    timer = asyncio.get_running_loop().call_later(seconds, down.wake)
-    try:
-        while world.now() < until:
+    loop = asyncio.get_running_loop()
+    while (left := until - world.now()) > 0:
+        timer = loop.call_later(left, down.wake)  # which may be a little early
+        try:
             await down.wake
-    finally:
-        timer.cancel()
+        finally:
+            timer.cancel()
 
 
 async def _injected(fault: Fault, way: Way, down: Caller, world: World) -> Way | Refusal:
