@@ -135,6 +135,7 @@ class _Reply:
         if reply.whole and reply.length > 0:
             self._whole(reply.length, self.up.take())
             return self.permit
+        self._check()  # broken already: an answer can still be given
         self._begin(reply.length)
         return await self._pump(None)
 
@@ -159,6 +160,7 @@ class _Reply:
     async def _events(self) -> Verdict:
         """Pass an event stream on, each event once it is whole and reviewed."""
         splitter = EventSplitter(self.limits.event_bytes)
+        self._check()
         self._begin(UNKNOWN)
 
         def reviewed(piece: bytes) -> bytes:

@@ -289,9 +289,9 @@ class ReplyReader:
     def _body(self, data: bytes) -> None:
         if self._chunks is not None:
             data = self._chunks.feed(data)
-            self.whole = self._chunks.done
             if self._chunks.rest:
                 raise ProtocolError("bytes behind the end of the reply", 502)
+            self.whole = self._chunks.done
         elif self._left >= 0:
             if len(data) > self._left:
                 raise ProtocolError("the body is longer than its `Content-Length`", 502)
