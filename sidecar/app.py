@@ -53,7 +53,7 @@ from .reload import Reload
 from .remote.jwks import KeyKeeper
 from .replies import forwarded_client_cert
 from .rotation import Rotation
-from .standing import end_outlived, judge_again, withdraw
+from .standing import ClockWatch, end_outlived, judge_again, withdraw
 from .systemd import Inherited, Manager
 from .upstream.outlier import Events
 
@@ -78,6 +78,7 @@ class App:
         self._inherited = Inherited(self._manager.sockets())
         self._live: set[Connection] = set()
         self._random = random.SystemRandom()
+        self._clock = ClockWatch(time.time, time.monotonic)
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises StartError where it cannot start."""
@@ -318,6 +319,7 @@ class App:
         while True:
             await asyncio.sleep(_SWEEP_EVERY)
             self._world.clusters.sweep(self._world.now())
+            self._clock.look(self._live)
             if self._world.snapshot.tokens is not None:
                 end_outlived(self._live, time.time())
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from typing import Final
 
 from .config.snapshot import Snapshot
 from .errors import PermitWithdrawn
@@ -16,6 +17,8 @@ from .exchange import still_allowed
 from .net.caller import Connection
 from .net.listener import Mtls
 from .net.tls import Identity
+
+_SET: Final = 1.0  # seconds that the time of day may drift between two looks
 
 
 def withdraw(
@@ -52,6 +55,29 @@ def judge_again(live: Collection[Connection], identity: Identity) -> int:
             _disown(down, why)
             count += 1
     return count
+
+
+class ClockWatch:
+    """Notices that the time of day was set, and holds open connections against the new one.
+
+    A connection's end is kept on the monotonic clock, which nobody sets.
+    """
+
+    def __init__(self, wall: Callable[[], float], now: Callable[[], float]) -> None:
+        self._wall = wall
+        self._now = now
+        self._between = wall() - now()
+
+    def look(self, live: Collection[Connection]) -> None:
+        """Act on *live* if the clock was set since the last look."""
+        wall, now = self._wall(), self._now()
+        if abs(wall - now - self._between) < _SET:
+            return
+        self._between = wall - now
+        for down in list(live):
+            down.expires = now + down.peer.not_after - wall
+            if down.peer.identity is not None and down.peer.not_after <= wall:
+                _disown(down, "the certificate has expired")
 
 
 def _disown(down: Connection, why: str) -> None:

@@ -16,7 +16,7 @@ import signal
 import socket
 import ssl
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -175,10 +175,10 @@ class Member:
         path.rename(self.folder / "token")
 
     @contextmanager
-    def run(self) -> Iterator[Joined]:
+    def run(self, env: Mapping[str, str] | None = None) -> Iterator[Joined]:
         """Run its sidecar for the time of the block, ready or not."""
         argv = [PYTHON, "-m", "sidecar", "run", "-c", "sidecar.yaml"]
-        with running("sidecar", argv, self.folder) as process:
+        with running("sidecar", argv, self.folder, env) as process:
             yield Joined(self, process)
 
     def leaf(self) -> x509.Certificate:
