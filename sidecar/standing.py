@@ -84,4 +84,5 @@ def _disown(down: Connection, why: str) -> None:
     # Its certificate counts as ended, which every request is held against anyway.
     down.peer = replace(down.peer, not_after=float("-inf"), revoked=why)
     for one in down.exchanges:
+        one.peer = down.peer
         one.wake.throw(PermitWithdrawn(why))
