@@ -121,11 +121,14 @@ def run(args: argparse.Namespace) -> int:
             help="write `--as agent/alice --tool read_file`, or `--requests FILE`",
         )
     _check_apart(args)
-    setup = prepared(args.policy, args.workload, args.labels, args.mesh, args.compat)
+    recorded = args.requests is not None
+    setup = prepared(
+        args.policy, args.workload, args.labels, args.mesh, args.compat, recorded=recorded
+    )
     judge = setup.judge()
     print(setup.notes(judge.snapshot.warnings), end="", file=sys.stderr)
     now = time.time()  # noqa: TID251  a command is where the time comes in
-    if args.requests is not None:
+    if recorded:
         return _answer_all(args.requests, judge, now)
     return _answer_one(args, judge, setup.trust_domain, now)
 

@@ -40,7 +40,8 @@ _USAGE: Final = 2
 _FLAGS: Final = "<command line>"
 _MOST_MESH: Final = 1_048_576  # bytes
 _NOT_OURS: Final = "SC0901"
-_NOT_HONOURED: Final = "SC0304"
+# Values that Istio's compiler leaves out, with what asks for them: keys, addresses, ports.
+_LEFT_OUT: Final = frozenset({"SC0404", "SC0406", "SC0407"})
 # Whose namespaces and selectors tell which workload is meant, where nobody says it.
 _OF_WORKLOADS: Final = (AuthorizationPolicy, PeerAuthentication, RequestAuthentication)
 
@@ -80,16 +81,27 @@ class Setup:
 
 
 def prepared(
-    paths: Sequence[str], workload: str, labels: str | None, mesh: str | None, compat: str | None
+    paths: Sequence[str],
+    workload: str,
+    labels: str | None,
+    mesh: str | None,
+    compat: str | None,
+    *,
+    recorded: bool = False,
 ) -> Setup:
-    """Load *paths* for the workload that the flags name. Raises StartError."""
+    """Load *paths* for the workload that the flags name. Raises StartError.
+
+    Requests that were *recorded* are judged by what Istio made of unsound values, too; a
+    question is about documents that are to run, and those no sidecar would run.
+    """
     settings = _mesh(mesh) if mesh is not None else {}
     namespace, name = _workload(workload)
-    loaded = _loaded(paths, {}, compat)
+    lenient = recorded and compat is not None
+    loaded = _loaded(paths, {}, lenient)
     if loaded.bootstrap is None and not loaded.errors:
         root = str(settings.get("root_namespace", ""))
         namespace = namespace or _only_namespace(loaded.documents, root)
-        loaded = _loaded(paths, {_FLAGS: _made_up(namespace, name)}, compat)
+        loaded = _loaded(paths, {_FLAGS: _made_up(namespace, name)}, lenient)
     bootstrap = loaded.bootstrap
     if bootstrap is None or loaded.errors:
         raise _unsound(loaded.problems, loaded)
@@ -111,15 +123,15 @@ def prepared(
     return Setup(replace(bootstrap, metadata=metadata, spec=spec), loaded)
 
 
-def _loaded(paths: Sequence[str], given: Mapping[str, bytes], compat: str | None) -> Loaded:
+def _loaded(paths: Sequence[str], given: Mapping[str, bytes], lenient: bool) -> Loaded:
     loaded = load(paths, given=given)
-    return _as_istio_takes(loaded) if compat and loaded.errors else loaded
+    return _as_istio_takes(loaded) if lenient and loaded.errors else loaded
 
 
 def _as_istio_takes(loaded: Loaded) -> Loaded:
-    """Return *loaded* with the policies that are unsound in part as Istio would take them.
+    """Return *loaded* with the policies that hold unsound values as Istio would take them.
 
-    Where anything else is wrong, it comes back as it is.
+    Where anything else is wrong, such as a field that is not known, it comes back as it is.
     """
     bootstrap = loaded.bootstrap
     namespace = DEFAULT_NAMESPACE if bootstrap is None else bootstrap.metadata.namespace
@@ -132,7 +144,7 @@ def _as_istio_takes(loaded: Loaded) -> Loaded:
             notes = Notes()
             read_document(node, namespace, notes)
             policy = unchecked(node, namespace) if notes.errors else None
-            if any(one.code == _NOT_HONOURED for one in notes.problems):
+            if any(one.is_error and one.code not in _LEFT_OUT for one in notes.problems):
                 return loaded
             if policy is not None:
                 taken.append(policy)

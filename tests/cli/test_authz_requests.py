@@ -212,8 +212,28 @@ def test_what_istios_validation_refuses_is_taken_as_its_compiler_takes_it(check:
     answers = check.ask(questions, "--compat", "istio")
     assert [one["verdict"] for one in answers] == ["allow", "deny"]
     assert "warning[SC0407]" in check.told
-    check.document("b.json", policy({"rules": [{"to": []}]}, "q"))  # would ask nothing at all
-    assert check.ask(questions, "--compat", "istio") == []
+    assert check.run("--policy", str(check.policies), "--as", "a/b", "--compat", "istio") == ""
+    assert check.code == 78
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"rules": [{"to": []}]},  # would ask nothing at all, as would the next
+        {"rules": [{"form": []}]},
+        {"rules": [{}], "selecter": {}},
+        {"action": "DENY"},
+        {"rules": [{"from": [{"source": {"principals": [""]}}]}]},
+        {"rules": [{"from": [{"source": {"serviceAccounts": ["a"], "principals": ["b"]}}]}]},
+        {"rules": [{"to": [{"operation": {"paths": ["/{a}"]}}]}]},
+        {"rules": [{}], "action": "CUSTOM"},
+    ],
+)
+def test_what_istios_compiler_would_not_leave_out_is_refused(
+    spec: dict[str, Any], check: Check
+) -> None:
+    check.document("a.json", policy(spec))
+    assert check.ask([{}], "--compat", "istio") == []
     assert check.code == 78
 
 
