@@ -84,8 +84,11 @@ class UpstreamError(SidecarError):
     """The server, or the way to it, failed.
 
     `sent` tells whether a byte of the call may have reached it: what was never
-    sent may be tried again elsewhere.
+    sent may be tried again elsewhere. `stale`: a connection that had been used before
+    ended without a word, as a server's does that no longer wanted it.
     """
+
+    stale = False
 
     def __init__(self, message: str, *, sent: bool, status: int = 502) -> None:
         super().__init__(message)

@@ -18,7 +18,7 @@ from .net.caller import Caller
 from .net.lease import Lease
 from .policy.call import Call
 from .upstream.edit import edited
-from .upstream.repeat import repeats
+from .upstream.repeat import IDEMPOTENT, repeats
 from .upstream.retry import Failure
 from .upstream.route import Way
 from .upstream.sessions import Binding
@@ -141,20 +141,24 @@ class Trip:
 
 def failure_of(fault: UpstreamError) -> Failure:
     """Return what became of the try that ended in *fault*."""
-    return fault.failure if isinstance(fault, Unwelcome) else Failure(sent=fault.sent)
+    if isinstance(fault, Unwelcome):
+        return fault.failure
+    return Failure(sent=fault.sent, stale=fault.stale)
 
 
 def may_try_again(failure: Failure, tries: int, way: Way, call: Call, world: World) -> bool:
     """Whether *call* is tried again after *failure*, its *tries* so far counted.
 
-    What was sent is sent again only if its route names the failure, and if doing it twice
-    does what doing it once does.
+    What was sent is sent again only if its route names the failure, or if most likely nobody
+    read it, and in both cases only if doing it twice does what doing it once does.
     """
     policy = way.action.retry
-    if tries > policy.attempts or not policy.wants(failure):
+    if tries > policy.attempts:
         return False
-    if failure.sent:
-        messages = call.batch or (() if call.message is None else (call.message,))
-        if not repeats(call.method, call.body, messages, policy):
-            return False
+    messages = call.batch or (() if call.message is None else (call.message,))
+    unread = failure.stale and (bool(messages) or call.method in IDEMPOTENT)
+    if not (unread or policy.wants(failure)):
+        return False
+    if failure.sent and not repeats(call.method, call.body, messages, policy):
+        return False
     return world.clusters.may_retry(way.cluster)

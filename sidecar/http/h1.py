@@ -223,6 +223,11 @@ class ReplyReader:
         self.length = 0  # of the body as announced, or CHUNKED or UNTIL_CLOSE
 
     @property
+    def silent(self) -> bool:
+        """Whether nothing of it has come."""
+        return self.head is None and not self._buffer and not self.informational
+
+    @property
     def reusable(self) -> bool:
         """Whether the connection may carry another exchange."""
         head = self.head

@@ -253,6 +253,8 @@ class Cluster:
             self._rest(upstream, now)
         else:
             upstream.abort()
+            if upstream.fault is not None and upstream.fault.stale:
+                self.close()  # what was idle beside it has most likely ended too
 
     def _keeps(self, upstream: Upstream, now: float) -> bool:
         pool = self.spec.pool

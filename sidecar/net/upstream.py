@@ -99,6 +99,8 @@ class Upstream(asyncio.Protocol):
             except UpstreamError as fault:
                 self.fault = fault
         if self.wake is not None:
+            if self.fault is not None and self.served > 1 and self.reply.silent:
+                self.fault.stale = True
             self.wake()
 
     def expire(self) -> None:

@@ -14,7 +14,9 @@ from ..errors import MessageError
 from ..mcp.message import REQUEST, Message, parse
 from .retry import RetryPolicy
 
-_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # RFC 9110 9.2.2
+IDEMPOTENT: Final = frozenset(
+    {"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"}
+)  # RFC 9110 9.2.2
 _READS: Final = frozenset(
     {
         *("initialize", "ping", "server/discover", "completion/complete", "logging/setLevel"),
@@ -30,7 +32,7 @@ def repeats(method: str, body: bytes, messages: Sequence[Message], policy: Retry
 
     *messages* are what the body was read as; where nobody read it, it is read here.
     """
-    if method in _METHODS:
+    if method in IDEMPOTENT:
         return True
     if not messages:
         if body.lstrip()[:1] not in (b"{", b"["):

@@ -52,13 +52,15 @@ _KNOWN_STATUSES: Final = frozenset(int(status) for status in HTTPStatus)
 class Failure:
     """What became of a try: the `status` of a reply, 0 where none came.
 
-    Not `sent`: nothing of the call has left us. `grpc` is the reply's `grpc-status`.
+    Not `sent`: nothing of the call has left us. `stale`: it went into a connection that was
+    about to end, and most likely nobody read it. `grpc` is the reply's `grpc-status`.
     """
 
     status: int = 0
     sent: bool = True
     grpc: str = ""
     ratelimited: bool = False
+    stale: bool = False
 
 
 @dataclass(frozen=True, slots=True)
