@@ -83,16 +83,21 @@ class Connection:
 
     def is_left(self, patience: float = PATIENCE) -> bool:
         """Wait until the peer has closed; False if it is still there after *patience* seconds."""
-        self._sock.settimeout(patience)
+        return self.drain(patience) >= 0
+
+    def drain(self, patience: float = PATIENCE) -> int:
+        """Read what still comes until the peer has closed; return how much, -1 if it stays."""
+        size = 0
         try:
-            while self._sock.recv(_PIECE):
-                pass
+            self._sock.settimeout(patience)
+            while data := self._sock.recv(_PIECE):
+                size += len(data)
         except TimeoutError:
-            return False
+            return -1
         except OSError:
             pass
         self.close()
-        return True
+        return size
 
     def close(self) -> None:
         """End the connection as a server does that has no more to say."""
@@ -127,6 +132,17 @@ class Connection:
         method, target, _ = raw.split(b"\r\n", 1)[0].decode().split(" ")
         self.request = Seen(self.number, method, target, raw, body)
         return True
+
+    def read_head(self) -> bytes:
+        """Read one request's head and leave its body where it is; nothing if none comes."""
+        try:
+            while b"\r\n\r\n" not in self._data:
+                if not self._more():
+                    return b""
+        except OSError:
+            return b""
+        raw, _, self._data = self._data.partition(b"\r\n\r\n")
+        return raw
 
     def _more(self) -> bool:
         data = self._sock.recv(_PIECE)
