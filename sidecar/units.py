@@ -104,9 +104,8 @@ def service(name: str = "", *, program: str = INSTALLED) -> Unit:
     """Return the unit of the sidecar *name* (`/etc/sidecar/NAME.yaml`); a template without one."""
     who = name or "%i"
     start = (
-        f"ExecStartPre={program} validate {CONFIGURATION}/{who}.yaml\n"
         f"ExecStart={program} run -c {CONFIGURATION}/{who}.yaml\n"
-        "ExecReload=/bin/kill -HUP $MAINPID\n"
+        "ExecReload=/bin/sh -c 'kill -HUP $$MAINPID'\n"
     )
     # A join token may be there for the first start; without a file `none` stands.
     state = (

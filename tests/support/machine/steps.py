@@ -1,0 +1,238 @@
+"""The steps: a CA and a sidecar as services, what befalls them, and the machine started again.
+
+Each step does one thing and returns what it saw; what that should be is for the tests to say.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from .shell import (
+    CALLER,
+    SIDECAR,
+    Facts,
+    call,
+    journal,
+    leaf,
+    modes,
+    must,
+    ran,
+    secret,
+    shown,
+    until,
+)
+
+CA = "/var/lib/sidecar-ca"
+ETC = Path("/etc/sidecar")
+STATE = Path("/var/lib/sidecar/files")
+CERTS = STATE / "certs/mcp/files"
+FILES = "sidecar@files.service"
+SOCKET = "sidecar@files.socket"
+
+SERVER = """\
+[Service]
+DynamicUser=yes
+ExecStart=/opt/sidecar/bin/python -m sidecar.demo.server --root /srv/files --listen 127.0.0.1:9000
+[Install]
+WantedBy=multi-user.target
+"""
+BOOTSTRAP = """\
+apiVersion: sidecar/v1
+kind: Sidecar
+metadata: {name: files, namespace: mcp}
+spec:
+  identity: {ca: "https://127.0.0.1:8444"}
+  inbound:
+  - listen: 0.0.0.0:8443
+    to: http://127.0.0.1:9000
+  documents: [./policies]
+"""
+POLICY = """\
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {{name: agents, namespace: mcp}}
+spec:
+  rules:
+  - from: [{{source: {{namespaces: [agent]}}}}]
+    when: [{{key: mcp.tool, values: {tools}}}]
+"""
+
+
+def a_ca_is_made_and_started() -> Facts:
+    made = must(SIDECAR, "ca", "init", "--ca", CA)
+    must("systemctl", "enable", "--now", "sidecar-ca.service")
+    return {"made": made, "unit": shown("sidecar-ca.service"), "files": modes(Path(CA))}
+
+
+def a_server_is_started() -> Facts:
+    Path("/srv/files").mkdir(parents=True)
+    Path("/srv/files/notes.txt").write_text("hello\n")
+    Path("/etc/systemd/system/files-server.service").write_text(SERVER)
+    must("systemctl", "enable", "--now", "files-server.service")
+    return shown("files-server.service")
+
+
+def a_sidecar_joins_with_a_token_and_is_started() -> Facts:
+    (ETC / "policies").mkdir(parents=True)
+    (ETC / "files.yaml").write_text(BOOTSTRAP)
+    (ETC / "policies/access.yaml").write_text(POLICY.format(tools='["read_file"]'))
+    token = secret("ca", "token", "mcp/files", "--ca", CA, "--dns", "127.0.0.1")
+    path = ETC / "files.token"
+    path.touch(0o600)
+    path.write_text(token)
+    must("systemctl", "enable", "--now", FILES)
+    path.unlink()
+    said = journal() + must("systemctl", "show", FILES)
+    environment = Path(f"/proc/{shown(FILES)['MainPID']}/environ").read_text()
+    return {
+        "unit": shown(FILES),
+        "files": modes(STATE),
+        "token in the journal or the unit": token in said,
+        "environment": environment,
+        "token in the environment": token in environment,
+        "log": must(SIDECAR, "ca", "log", "verify", "--ca", CA, "-o", "json"),
+    }
+
+
+def a_call_goes_through() -> Facts:
+    must(SIDECAR, "issue-cert", "agent/alice", "--ca", CA, "--out", str(CALLER))
+    return call("read_file", path="notes.txt")
+
+
+def it_is_checked_from_outside() -> Facts:
+    until(lambda: ran(SIDECAR, "check", "-q", "-c", "/etc/sidecar/files.yaml")[0] == 0, "check")
+    code, said = ran(SIDECAR, "check", "-c", "/etc/sidecar/files.yaml", "-o", "json")
+    return {"code": code, "outcomes": json.loads(said)}
+
+
+def it_is_reloaded() -> Facts:
+    before, refused = shown(FILES), call("list_files")
+    (ETC / "policies/access.yaml").write_text(POLICY.format(tools='["*"]'))
+    must("systemctl", "reload", FILES)
+    until(lambda: call("list_files")["status"] == 200, "the new rule")
+    called = call("list_files")
+    return {"before": before, "refused": refused, "called": called, "after": shown(FILES)}
+
+
+def a_bad_configuration_changes_nothing() -> Facts:
+    path = ETC / "policies/broken.yaml"
+    path.write_text("kind: [")
+    try:
+        must("systemctl", "reload", FILES)
+        status = until(lambda: _status("the last reload was refused"), "the refusal")
+        still = call("read_file", path="notes.txt")
+    finally:
+        path.unlink()
+    must("systemctl", "reload", FILES)
+    until(lambda: "refused" not in shown(FILES)["StatusText"], "the good reload")
+    return {"status": status, "call": still}
+
+
+def _status(word: str) -> str:
+    text = shown(FILES)["StatusText"]
+    return text if word in text else ""
+
+
+def a_hung_sidecar_is_killed_and_started_again() -> Facts:
+    dropped = Path(f"/etc/systemd/system/{FILES}.d/quick.conf")
+    dropped.parent.mkdir()
+    dropped.write_text("[Service]\nWatchdogSec=2\n")
+    must("systemctl", "daemon-reload")
+    must("systemctl", "restart", FILES)
+    before = shown(FILES)
+    os.kill(int(before["MainPID"]), signal.SIGSTOP)
+    until(lambda: shown(FILES)["NRestarts"] == "1", "the watchdog")
+    until(lambda: shown(FILES)["ActiveState"] == "active", "the restart")
+    dropped.unlink()
+    must("systemctl", "daemon-reload")
+    return {
+        "before": before,
+        "after": shown(FILES),
+        "call": call("read_file", path="notes.txt"),
+        "journal": journal("-u", FILES),
+        "cores": [str(path) for path in STATE.resolve().rglob("core*")],
+    }
+
+
+def a_bootstrap_that_cannot_be_read_is_not_tried_again() -> Facts:
+    (ETC / "broken.yaml").write_text("kind: [")
+    code, _ = ran("systemctl", "start", "sidecar@broken.service")
+    found = shown("sidecar@broken.service", "ExecMainStatus")
+    must("systemctl", "reset-failed", "sidecar@broken.service")
+    return {"code": code, "unit": found}
+
+
+def its_socket_brings_it_up() -> Facts:
+    must("systemctl", "disable", "--now", FILES)
+    must("systemctl", "enable", "--now", SOCKET)
+    before = shown(FILES)
+    found = call("read_file", path="notes.txt")
+    return {"before": before, "call": found, "after": shown(FILES), "socket": shown(SOCKET)}
+
+
+def its_socket_stays_while_it_restarts() -> Facts:
+    before = shown(FILES)
+    must("systemctl", "--no-block", "restart", FILES)
+    statuses = [call("read_file", path="notes.txt")["status"] for _ in range(20)]
+    until(lambda: shown(FILES)["ActiveState"] == "active", "the restart")
+    return {
+        "statuses": statuses,
+        "before": before,
+        "after": shown(FILES),
+        "leaf": leaf(CERTS).serial_number,
+    }
+
+
+def the_identity_is_still_good() -> Facts:
+    before = shown(FILES)
+    return {
+        "before": before,
+        "token": (ETC / "files.token").exists(),
+        "call": call("read_file", path="notes.txt"),
+        "after": shown(FILES),
+        "leaf": leaf(CERTS).serial_number,
+    }
+
+
+def the_ca_still_issues() -> Facts:
+    """A certificate is asked for over the network, and the log goes on where it was."""
+    for path in CERTS.resolve().iterdir():
+        if path.is_file():
+            path.unlink()
+    must("systemctl", "stop", SOCKET, FILES)
+    token = ETC / "files.token"
+    token.touch(0o600)
+    token.write_text(secret("ca", "token", "mcp/files", "--ca", CA, "--dns", "127.0.0.1"))
+    must("systemctl", "start", SOCKET)
+    return {
+        "call": call("read_file", path="notes.txt"),
+        "leaf": leaf(CERTS).serial_number,
+        "log": must(SIDECAR, "ca", "log", "verify", "--ca", CA, "-o", "json"),
+    }
+
+
+def nothing_has_failed() -> Facts:
+    return {"failed": must("systemctl", "--failed", "--no-legend"), "journal": journal()}
+
+
+BOOTS: dict[str, tuple[Callable[[], Facts], ...]] = {
+    "first": (
+        a_ca_is_made_and_started,
+        a_server_is_started,
+        a_sidecar_joins_with_a_token_and_is_started,
+        a_call_goes_through,
+        it_is_checked_from_outside,
+        it_is_reloaded,
+        a_bad_configuration_changes_nothing,
+        a_hung_sidecar_is_killed_and_started_again,
+        a_bootstrap_that_cannot_be_read_is_not_tried_again,
+        its_socket_brings_it_up,
+        its_socket_stays_while_it_restarts,
+        nothing_has_failed,
+    ),
+    "second": (the_identity_is_still_good, the_ca_still_issues, nothing_has_failed),
+}
