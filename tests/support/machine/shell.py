@@ -15,7 +15,7 @@ from sidecar.demo.client import Caller
 Facts = dict[str, Any]
 T = TypeVar("T")
 
-CALLER = Path("/root/alice")
+CALLER = Path("/srv/alice")
 PATIENCE = 20.0
 SIDECAR = "/opt/sidecar/bin/sidecar"
 _SHOWN = ("ActiveState", "SubState", "MainPID", "NRestarts", "StatusText", "Result", "UID")
