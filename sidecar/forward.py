@@ -16,7 +16,7 @@ from .errors import DeadlinePassed, UpstreamError
 from .http.h1 import Request
 from .mirror import mirror
 from .net.caller import Caller
-from .net.cluster import GONE
+from .net.lease import GONE
 from .observe.record import Record
 from .policy.call import Call
 from .policy.verdict import Permit, Reason, Refusal, Verdict

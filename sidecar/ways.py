@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from .config.snapshot import Service
 from .mcp.methods import is_modern
-from .net.cluster import GONE
 from .net.clusters import Clusters
+from .net.lease import GONE
 from .policy.call import Call
 from .policy.verdict import Reason, Refusal
 from .upstream.affinity import By, HashOn, point

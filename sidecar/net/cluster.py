@@ -11,12 +11,12 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from ..errors import IdentityError, UpstreamError
 from ..http.h1 import Bounds
 from ..http.lines import LineTables
-from ..policy.verdict import Reason, Refusal
+from ..policy.verdict import Refusal
 from ..upstream.balance import Balancer
 from ..upstream.cluster import ClusterSpec
 from ..upstream.endpoint import Endpoint
@@ -24,25 +24,12 @@ from ..upstream.outlier import Events, Outcome, Outlier
 from .counters import COUNTERS, FAMILY, LOCAL
 from .deadlines import Deadlines
 from .dial import Dialler, connect_plain
-from .lease import Lease
+from .lease import FULL, GONE, NO_ENDPOINT, Lease, none_fit
 from .names import LookUp, look_up
 from .tasks import Tasks
 from .upstream import Upstream
 from .wake import Wake
 
-FULL: Final = Refusal(
-    Reason.OVERLOADED, "too many calls are waiting for the server", detail="pending queue is full"
-)
-NO_ENDPOINT: Final = Refusal(
-    Reason.UPSTREAM, "no healthy server", status=503, detail="no endpoint is fit to be picked"
-)
-
-GONE: Final = Refusal(
-    Reason.UPSTREAM,
-    "the session's server is gone: initialize again",
-    status=404,
-    detail="the endpoint of the session is gone or ejected",
-)
 # What has the addresses of a name, and what stands there where there are no names.
 Addresses: TypeAlias = Callable[[str], Sequence[str]]
 
@@ -146,7 +133,7 @@ class Cluster:
         """
         endpoint = self._at(at) if at else self._pick(avoid, now, key)
         if endpoint is None:
-            return GONE if at else NO_ENDPOINT
+            return GONE if at else none_fit(self.outlier.next_return(now))
         counters = self.counters
         if self.active >= self.spec.pool.max_requests:
             counters["upstream_rq_pending_overflow"] += 1

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from ..policy.verdict import Permit, Refusal
 from ..upstream.cluster import ClusterSpec
-from .cluster import NO_ENDPOINT, Cluster, Means
-from .lease import Lease
+from .cluster import Cluster, Means
+from .lease import NO_ENDPOINT, Lease
 from .names import Names
 from .wake import Wake
 

@@ -1,10 +1,13 @@
-"""A connection lent to one exchange, and what the exchange tells of it."""
+"""A connection lent to one exchange, and what the exchange tells of it; or why there is none."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from math import ceil
+from typing import TYPE_CHECKING, Final
 
 from ..errors import UpstreamError
+from ..policy.verdict import Reason, Refusal
 from ..upstream.endpoint import Endpoint
 from ..upstream.outlier import Outcome
 from .upstream import Upstream
@@ -12,6 +15,28 @@ from .wake import Wake
 
 if TYPE_CHECKING:
     from .cluster import Cluster
+
+FULL: Final = Refusal(
+    Reason.OVERLOADED, "too many calls are waiting for the server", detail="pending queue is full"
+)
+NO_ENDPOINT: Final = Refusal(
+    Reason.UPSTREAM, "no healthy server", status=503, detail="no endpoint is fit to be picked"
+)
+GONE: Final = Refusal(
+    Reason.UPSTREAM,
+    "the session's server is gone: initialize again",
+    status=404,
+    detail="the endpoint of the session is gone or ejected",
+)
+
+
+def none_fit(seconds: float) -> Refusal:
+    """Return the refusal where no endpoint is fit; the first of them is back in *seconds*."""
+    if not seconds > 0:
+        return NO_ENDPOINT
+    wait = ceil(seconds)
+    headers = (b"retry-after: %d\r\n" % wait,)
+    return replace(NO_ENDPOINT, headers=headers, retry_after=wait)
 
 
 class Lease:

@@ -264,6 +264,11 @@ class Outlier:
         self._due = now + self._spec.interval
         return () if first else self.sweep(now)
 
+    def next_return(self, now: float) -> float:
+        """Return the seconds until the first of the ejected has served its term, 0 if none is."""
+        ends = [one.ejected_at + self._term(one) for one in self.endpoints if one.ejected]
+        return max(0.0, min(ends) - now) if ends else 0.0
+
     def sweep(self, now: float) -> Events:
         """Do what is due once every `interval`: returns, rates, forgiveness."""
         if self._spec is None:
@@ -276,9 +281,12 @@ class Outlier:
         return tuple(events)
 
     def _has_served(self, endpoint: Endpoint, now: float) -> bool:
+        return endpoint.ejected and self._term(endpoint) <= now - endpoint.ejected_at
+
+    def _term(self, endpoint: Endpoint) -> float:
         rules = self._rules
         term = min(rules.base_ejection_time * endpoint.multiplier, rules.max_ejection_time)
-        return endpoint.ejected and term + endpoint.jitter <= now - endpoint.ejected_at
+        return term + endpoint.jitter
 
     def _return(self, endpoint: Endpoint, now: float) -> Event:
         self._active -= 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from typing import get_type_hints
 
 import pytest
@@ -10,8 +11,8 @@ from support.clusters import EJECT, OK, Net
 from support.memory import in_memory
 
 from sidecar.errors import UpstreamError
-from sidecar.net.cluster import FULL, NO_ENDPOINT
 from sidecar.net.clusters import Clusters
+from sidecar.net.lease import FULL, NO_ENDPOINT
 from sidecar.net.wake import Wake
 from sidecar.policy.verdict import Permit, Reason, Refusal
 
@@ -331,5 +332,9 @@ async def test_without_an_endpoint_that_is_in_there_is_a_refusal() -> None:
     net = Net(outlier=EJECT)
     for _ in range(2):
         net.served(await net.lent(), BAD)
-    assert net.ask() is NO_ENDPOINT
+    refusal = net.ask()
+    assert isinstance(refusal, Refusal)
+    assert refusal.retry_after > 0, "when the endpoint returns is known"
+    assert refusal.headers == (b"retry-after: %d\r\n" % refusal.retry_after,)
+    assert replace(refusal, headers=(), retry_after=0) == NO_ENDPOINT
     assert (NO_ENDPOINT.status, FULL.status) == (503, 503)

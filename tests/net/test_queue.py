@@ -6,7 +6,7 @@ import pytest
 from support.clusters import EJECT, OK, Net
 from support.memory import in_memory
 
-from sidecar.net.cluster import FULL
+from sidecar.net.lease import FULL
 from sidecar.upstream.outlier import Outcome
 
 BAD = b"HTTP/1.1 503 Unavailable\r\ncontent-length: 0\r\n\r\n"

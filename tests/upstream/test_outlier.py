@@ -115,6 +115,16 @@ def eject_and_return(outlier: Outlier, host: Endpoint, now: float) -> float:
     return now
 
 
+def test_the_first_return_is_foretold() -> None:
+    hosts = cluster(3)
+    outlier = Outlier(OutlierSpec(max_ejection_percent=100), hosts, zero)
+    assert outlier.next_return(0.0) == 0
+    fail(outlier, hosts[0], now=10.0)
+    fail(outlier, hosts[1], now=20.0)
+    assert outlier.next_return(25.0) == 15
+    assert outlier.next_return(90.0) == 0
+
+
 def test_each_ejection_is_longer_than_the_last() -> None:
     outlier, (host,) = failing(ALL)
     now, terms = 0.0, []
