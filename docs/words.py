@@ -144,7 +144,8 @@ HANDSHAKES = {
     "tls_error": "OpenSSL refused it otherwise; `detail` says how",
     "timeout": "not done within `handshakeTimeout`",
     "closed": "the caller hung up before it was done",
-    "no_identity": "this sidecar has no certificate yet",
+    "revoked": "the CA has taken it, its identity, or the CA that signed it, back",
+    "no_identity": "this sidecar has no certificate yet, or its own has expired",
     "too_many_connections": "over `connections`, or over `handshakes` at once",
     "out_of_descriptors": "the process may open no more files; it accepts again shortly",
     "other_uid": "at an outbound socket: a user whom `allowUids` does not name",
@@ -223,6 +224,11 @@ EVENTS = (
     ),
     ("`reloaded`", "a configuration was taken", ""),
     ("`reload_refused`", "one was not, and the old one stays", "`why`"),
+    (
+        "`trust_changed`",
+        "a deny list or roots were taken",
+        "`disowned`: how many open connections are refused from then on",
+    ),
     (
         "`endpoint_ejected`",
         "an endpoint was left out for failing",
