@@ -23,8 +23,9 @@ from sidecar.cli import COMMANDS
 from sidecar.config.limits import LIMITS, Limits
 from sidecar.config.schema import Field
 from sidecar.errors import Where
-from sidecar.net.cluster import Cluster, Means
+from sidecar.net.cluster import Cluster
 from sidecar.net.clusters import Clusters
+from sidecar.net.means import Means
 from sidecar.observe.journal import Journal
 from sidecar.observe.metrics import Metrics, limiter_metrics
 from sidecar.observe.record import Record

@@ -38,11 +38,11 @@ from .http.lines import LineTables
 from .ids import request_ids
 from .log import Log
 from .net.caller import Connection, Door, Times
-from .net.cluster import Means
 from .net.clusters import Clusters
 from .net.deadlines import Deadlines
 from .net.dial import Dialler
 from .net.listener import Gate, Mtls, peer_of
+from .net.means import Means
 from .net.tasks import Tasks
 from .net.tls import Identity
 from .observe.journal import Journal

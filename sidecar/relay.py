@@ -16,8 +16,7 @@ from .errors import CallerGone, MessageError
 from .http.head import ReplyHead
 from .mcp.sse import Event, EventSplitter, write_event
 from .net.caller import UNKNOWN, Caller
-from .net.lease import Lease
-from .net.upstream import Upstream
+from .net.lease import Lease, Lent
 from .observe.record import Record
 from .policy.call import Call
 from .policy.decide import reads_as_json, review
@@ -60,7 +59,7 @@ async def relay(
     return await _Reply(up, head, permit, call, down, record, world.now, limits).run()
 
 
-def _pass_interim(up: Upstream, down: Caller) -> None:
+def _pass_interim(up: Lent, down: Caller) -> None:
     """Pass interim replies on as they come, but for 100, which is ours (RFC 9110 15.2)."""
     if not up.reply.informational:
         return
@@ -77,7 +76,7 @@ class _Reply:
 
     def __init__(
         self,
-        up: Upstream,
+        up: Lent,
         head: ReplyHead,
         permit: Permit,
         call: Call,

@@ -80,7 +80,8 @@ class Inbound:
 
     `service` is the name by which documents speak of it. On `plain_paths` bodies
     need not be MCP. Pages of `allowed_origins` may call from a browser, of this machine
-    if there are none. `http2` is offered over TLS; `h2c` is taken without TLS.
+    if there are none. `http2` is offered over TLS; `h2c` is spoken without
+    TLS, by callers who begin with it and to a server where an upgrade is asked for.
     """
 
     listen: Address

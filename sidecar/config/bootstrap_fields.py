@@ -174,7 +174,8 @@ INBOUND: Final = Struct(
         Field(
             "h2c",
             Flag(),
-            "Take HTTP/2 from callers without TLS who begin with it.",
+            "Speak HTTP/2 without TLS: with callers who begin with it, and with the server where "
+            "`h2UpgradePolicy: UPGRADE` is for it.",
             default="false",
         ),
     ),

@@ -36,6 +36,7 @@ T = TypeVar("T")
 _FOREVER: Final = float("inf")
 _TWO_RULES: Final = "SC0904"
 _NOBODY: Final = "SC0907"
+_NO_UPGRADE: Final = "SC0613"
 _PLAINTEXT: Final = "SC0704"
 _SAY_WHO: Final = (
     "add `subjectAltNames` to its ServiceEntry, such as `spiffe://cluster.local/ns/NS/sa/NAME`, "
@@ -50,9 +51,12 @@ def cluster_of(
     rules: Iterable[DestinationRule],
     limits: Limits,
     subset: str = "",
+    *,
+    h2c: bool = False,
 ) -> ClusterSpec:
     """Return the cluster that *target* means, or the *subset* of it.
 
+    With *h2c* an upgrade to HTTP/2 acts in plaintext as well.
     Raises ValueError if nothing has its addresses or nobody knows the subset.
     """
     rule = rule_for(service, rules)
@@ -69,17 +73,21 @@ def cluster_of(
     pool = policy.connection_pool or ConnectionPool()
     balance = policy.load_balancer or LoadBalancer()
     health = policy.outlier_detection
+    tls = _tls(policy.tls, target, entries)
+    upgrade = upgrades(pool.http.h2_upgrade_policy)
     return ClusterSpec(
         f"{service}|{subset}" if subset else service,
         endpoints,
-        pool=_pool(pool, limits),
+        pool=_pool(pool, limits, http2=upgrade and (tls is not None or h2c)),
         outlier=None if health is None else _outlier(health),
         balance=Algorithm(balance.simple.value),
         min_health_percent=0 if health is None else health.min_health_percent,
         hash_on=balance.hash_on,
         warmup=balance.warmup,
         budget=policy.retry_budget or RetryBudget(pool.http.max_retries or limits.upstream_retries),
-        tls=_tls(policy.tls, target, entries),
+        tls=tls,
+        upgrade=upgrade,
+        h2c=h2c,
         plain=policy.tls is not None and policy.tls.spec is None,
         names=NamesSpec(limits.dns_refresh, limits.dns_addresses),
     )
@@ -234,6 +242,19 @@ def upgrades(
     return is_http and mesh is H2UpgradePolicy.UPGRADE
 
 
+def note_upgrade(clusters: Iterable[ClusterSpec], place: Place, notes: Notes) -> None:
+    """Note where HTTP/2 is asked for and could only be guessed that the server speaks it."""
+    for cluster in clusters:
+        if cluster.upgrade and not cluster.pool.http2:
+            notes.warning(
+                _NO_UPGRADE,
+                f"calls to `{cluster.name}` go on over HTTP/1.1 for all `h2UpgradePolicy: UPGRADE`",
+                place,
+                why="without TLS there is nobody to agree on HTTP/2 with",
+                help="add `h2c: true` to the inbound if its server speaks HTTP/2 in plaintext",
+            )
+
+
 def _subset(rule: DestinationRule | None, service: str, name: str) -> Subset:
     known = {one.name: one for one in rule.spec.subsets} if rule is not None else {}
     if name not in known:
@@ -279,7 +300,7 @@ def _endpoints(
     return tuple(found.values())
 
 
-def _pool(written: ConnectionPool, limits: Limits) -> PoolSpec:
+def _pool(written: ConnectionPool, limits: Limits, *, http2: bool) -> PoolSpec:
     tcp, http = written.tcp, written.http
     idle = next((t for t in (http.idle_timeout, tcp.idle_timeout) if t is not None), None)
     return PoolSpec(
@@ -291,6 +312,8 @@ def _pool(written: ConnectionPool, limits: Limits) -> PoolSpec:
         idle_timeout=limits.upstream_idle_timeout if idle is None else idle or _FOREVER,
         max_connection_duration=tcp.max_connection_duration or _FOREVER,
         keepalive=tcp.keepalive,
+        http2=http2,
+        max_streams=http.max_concurrent_streams or limits.upstream_streams,
     )
 
 

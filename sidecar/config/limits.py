@@ -80,6 +80,9 @@ class Limits:
     mirrored_calls: int = _count(
         128, "Copies of calls under way to mirrors; beyond them calls are not copied."
     )
+    upstream_streams: int = _count(
+        100, "Calls under way on one HTTP/2 connection, unless a DestinationRule says."
+    )
     connect_timeout: float = _time(10, "Making a connection, unless a DestinationRule says.")
     upstream_idle_timeout: float = _time(
         60, "A server's connection without a call, unless a DestinationRule says."

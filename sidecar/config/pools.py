@@ -25,7 +25,6 @@ from .values import Duration, Flag, Whole, Word
 _UINT32: Final = Whole(0, 2**32 - 1)
 _PERCENT: Final = Whole(0, 100)
 _PROBES: Final = Whole(0, 127)  # what Linux takes
-_ONLY_H2: Final = "It concerns HTTP/2, which is not spoken to servers yet."
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,14 +170,6 @@ def _check_http(http: HttpPool, node: MapNode, path: str, notes: Notes) -> None:
             node.key("useClientProtocol"),
             help="remove one of the two",
         )
-        return
-    notes.warning(
-        "SC0303",
-        "`h2UpgradePolicy: UPGRADE` has no effect yet",
-        node.get("h2UpgradePolicy") or node,
-        why="it acts only with HTTP/2, which is not spoken to servers yet; "
-        "calls go on over HTTP/1.1",
-    )
 
 
 HTTP: Final = Struct(
@@ -218,7 +209,7 @@ HTTP: Final = Struct(
         Field(
             "h2UpgradePolicy",
             Word(H2UpgradePolicy),
-            "Whether calls go on over HTTP/2.",
+            "Whether calls go on over HTTP/2: where TLS agrees on it, or with the inbound's `h2c`.",
             default="DEFAULT",
         ),
         Field(
@@ -226,14 +217,13 @@ HTTP: Final = Struct(
             Flag(),
             "Go on in the protocol the call came in.",
             attr=DROPPED,
-            later=_ONLY_H2,
+            later="Calls go on over HTTP/1.1, or over HTTP/2 by `h2UpgradePolicy`.",
         ),
         Field(
             "maxConcurrentStreams",
             _COUNT,
             "Streams on one HTTP/2 connection at most.",
-            attr=DROPPED,
-            later=_ONLY_H2,
+            default="100",
         ),
         Field(
             "http2KeepAlive",
@@ -247,7 +237,7 @@ HTTP: Final = Struct(
             ),
             "Pings on HTTP/2 connections.",
             attr=DROPPED,
-            later=_ONLY_H2,
+            later="An HTTP/2 connection is not asked whether it lives.",
         ),
     ),
     check=_check_http,

@@ -183,7 +183,13 @@ class _Service:
             return self._base
         target = self._target if own else Target(goal.host, _authority(goal), port=goal.port)
         made = cluster_of(
-            target, goal.host, known._entries, known._rules, known._limits, goal.subset
+            target,
+            goal.host,
+            known._entries,
+            known._rules,
+            known._limits,
+            goal.subset,
+            h2c=own and self._base.h2c,
         )
         whole = self._base.name if own else _authority(goal)
         made = replace(made, name=f"{whole}|{goal.subset}" if goal.subset else whole)

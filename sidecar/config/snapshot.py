@@ -23,7 +23,7 @@ from ..policy.tokens.rules import TokenRules
 from ..upstream.cluster import ClusterSpec
 from ..upstream.route import Routes, Way
 from .bootstrap import Compat, DefaultAction, HostMode, Inbound, Outbound, Sidecar
-from .clusters import NobodyNamed, cluster_of, merged, note_plaintext
+from .clusters import NobodyNamed, cluster_of, merged, note_plaintext, note_upgrade
 from .documents import (
     AuthorizationPolicy,
     DestinationRule,
@@ -257,7 +257,14 @@ class _Compiler:
     def _cluster(self, inbound: Inbound) -> ClusterSpec | None:
         service = _service_of(inbound)
         try:
-            return cluster_of(inbound.to, service, self._entries, self._rules, self._spec.limits)
+            return cluster_of(
+                inbound.to,
+                service,
+                self._entries,
+                self._rules,
+                self._spec.limits,
+                h2c=inbound.h2c,
+            )
         except ValueError as error:
             place = Place(inbound.at) if inbound.at is not None else None
             if place is None:
@@ -271,6 +278,7 @@ class _Compiler:
     ) -> None:
         """Add the clusters of *ways*; one name must not stand for two."""
         unsaid = [] if inbound.to.address else ways.clusters  # else noted where it is written
+        note_upgrade(ways.clusters, Place(inbound.at or _NOWHERE), self._notes)
         note_plaintext(unsaid, Place(inbound.at or _NOWHERE), self._notes, meshed=meshed)
         for cluster in ways.clusters:
             if clusters.setdefault(cluster.name, cluster) != cluster:

@@ -54,4 +54,9 @@ TRAFFIC: Final[Mapping[str, tuple[str, str]]] = {
         "With `resolution: DNS` and without `endpoints` the service's hosts are looked up, so "
         "none of them may be a pattern.",
     ),
+    "SC0613": (
+        "upgrade without an agreement",
+        "`h2UpgradePolicy: UPGRADE` acts over TLS, where both sides agree on HTTP/2. In plaintext "
+        "only `h2c: true` of the inbound says that its server speaks it.",
+    ),
 }

@@ -76,6 +76,7 @@ class HttpPool:
     max_retries: int | None = None
     idle_timeout: float | None = None
     h2_upgrade_policy: H2UpgradePolicy = H2UpgradePolicy.DEFAULT
+    max_concurrent_streams: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

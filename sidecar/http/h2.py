@@ -15,7 +15,7 @@ import h2.events
 from h2.config import H2Configuration
 from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError as H2ProtocolError
-from h2.exceptions import StreamClosedError
+from h2.exceptions import StreamClosedError, TooManyStreamsError
 from h2.settings import SettingCodes, Settings
 
 from ..errors import ProtocolError
@@ -35,7 +35,8 @@ _FRAME: Final = 16_384  # bytes of a DATA frame at most, whatever the peer would
 _TABLE: Final = 4_096  # bytes of our encoder's table at most, whatever the peer offers
 _HEADER_LIST: Final = 65_536  # bytes of a decoded header block; above it nothing is told
 _AHEAD: Final = 65_536  # bytes written ahead of the transport
-_TINY: Final = 256  # a DATA frame with less is a glitch, unless it ends its stream
+_STREAM_WINDOW: Final = 65_535  # bytes of a body that wait on one stream at most
+_TINY: Final = 256  # a caller's DATA frame with less is a glitch, unless it ends its stream
 _REMEMBERED: Final = 1_024  # closed streams of which it is known how they ended
 
 
@@ -97,6 +98,7 @@ class Http2:
         "_extra",
         "_h2",
         "_stalled",
+        "_tiny",
         "_writing",
         "_written",
         "broken",
@@ -121,6 +123,10 @@ class Http2:
             values[SettingCodes.ENABLE_PUSH] = 0
         self._h2.local_settings = Settings(client=not server, initial_values=values)
         self._h2.initiate_connection()
+        if not server:
+            # One stream whose body nobody takes must not keep the others' from coming.
+            self._h2.increment_flow_control_window(streams * _STREAM_WINDOW)
+        self._tiny = _TINY if server else 1  # a server's events are as small as they are
         self._cutter = FrameCutter(preface=server)
         self._budget = Budget(now)
         self._debt = 0.0
@@ -189,7 +195,7 @@ class Http2:
                 ended = event.stream_ended is not None
                 size = event.flow_controlled_length
                 events.append(Data(event.stream_id, event.data, size, ended))
-                return -1 if ended or len(event.data) >= _TINY else 0
+                return -1 if ended or len(event.data) >= self._tiny else 0
             case h2.events.TrailersReceived():
                 events.append(Trailers(event.stream_id, event.headers))
                 return -1
@@ -246,13 +252,15 @@ class Http2:
         return self._h2.remote_settings.max_concurrent_streams
 
     def head(self, stream: int, fields: Iterable[Pair], *, end: bool = False) -> None:
-        """Send a message's head."""
+        """Send a message's head. Raises ProtocolError if it would open one stream too many."""
         if self.broken:
             return
         try:
             self._h2.send_headers(stream, fields, end_stream=end)
         except StreamClosedError:
             self._drop(stream)  # closed by the peer's fault: nobody hears it
+        except TooManyStreamsError as error:
+            raise ProtocolError(str(error)) from None
 
     def body(self, stream: int, data: bytes, *, end: bool = False) -> None:
         """Send more of a body as the windows allow; what they don't waits."""

@@ -9,49 +9,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Sequence
 
 from ..errors import IdentityError, UpstreamError
-from ..http.h1 import Bounds
-from ..http.lines import LineTables
 from ..policy.verdict import Refusal
 from ..upstream.balance import Balancer
 from ..upstream.cluster import ClusterSpec
 from ..upstream.endpoint import Endpoint
-from ..upstream.outlier import Events, Outcome, Outlier
+from ..upstream.outlier import Outcome, Outlier
+from .connect import connect
 from .counters import COUNTERS, FAMILY, LOCAL
-from .deadlines import Deadlines
-from .dial import Dialler, connect_plain
+from .dial import Held
 from .lease import FULL, GONE, NO_ENDPOINT, Lease, none_fit
-from .names import LookUp, look_up
-from .tasks import Tasks
-from .upstream import Upstream
+from .means import Addresses, Means, no_addresses
 from .wake import Wake
-
-# What has the addresses of a name, and what stands there where there are no names.
-Addresses: TypeAlias = Callable[[str], Sequence[str]]
-
-
-def no_addresses(_: str) -> Sequence[str]:
-    """Know no name."""
-    return ()
-
-
-@dataclass(frozen=True, slots=True)
-class Means:
-    """What all clusters are handed: tasks, clocks, tables, randomness, and whom to tell."""
-
-    tasks: Tasks
-    deadlines: Deadlines
-    tables: LineTables
-    bounds: Bounds
-    now: Callable[[], float]  # seconds, monotonic
-    random: Callable[[], float]  # from 0 up to 1
-    tell: Callable[[str, Events], None]  # cluster's name, what the outlier detection did
-    look_up: LookUp = look_up  # of the names of endpoints
-    dialler: Dialler | None = None  # without one, nothing that asks for TLS is connected to
 
 
 class Cluster:
@@ -63,9 +34,10 @@ class Cluster:
         self.spec = spec
         self._world = world
         self._addresses = addresses
-        self._idle: dict[Endpoint, list[Upstream]] = {}
+        self._idle: dict[Endpoint, list[Held]] = {}  # those that can be lent now
         self._waiting: deque[Lease] = deque()
-        self._secured: set[Upstream] = set()  # connections over TLS, lent or not
+        self._secured: set[Held] = set()  # connections over TLS, lent or not
+        self._coming: set[Endpoint] = set()  # a connection that will carry many is being made
         self.connections = 0
         self.active = 0  # leases that have not ended, those in the queue among them
         self.retrying = 0  # those of them that are retries
@@ -92,7 +64,7 @@ class Cluster:
         self._balance()
         for endpoint in [one for one in self._idle if one.address not in self.endpoints]:
             for upstream in self._idle.pop(endpoint):
-                upstream.abort()
+                upstream.leave()
         self._dial_for_next()
 
     def _found(self, now: float) -> list[Endpoint]:
@@ -143,7 +115,7 @@ class Cluster:
         upstream = self._idle_at(endpoint)
         if upstream is not None:
             self._lend(lease, upstream)
-        elif self.connections < self.spec.pool.max_connections:
+        elif self.connections < self.spec.pool.max_connections and endpoint not in self._coming:
             self._dial(endpoint, lease)
         elif not fixed and (upstream := self._idle_anywhere(avoid)) is not None:
             lease.endpoint = upstream.endpoint
@@ -152,10 +124,11 @@ class Cluster:
             counters["upstream_rq_pending_overflow"] += 1
             return FULL
         else:
-            counters["upstream_cx_overflow"] += 1
             counters["upstream_rq_pending_total"] += 1
             self._waiting.append(lease)
-            self._make_room()
+            if endpoint not in self._coming:
+                counters["upstream_cx_overflow"] += 1
+                self._make_room()
         lease.endpoint.begin()
         self.active += 1
         counters["upstream_rq_total"] += 1
@@ -181,15 +154,17 @@ class Cluster:
         shunned = tuple(self.endpoints[a] for a in avoid if a in self.endpoints)
         return self.balancer.pick(self._all, now, shunned, key)
 
-    def _idle_at(self, endpoint: Endpoint) -> Upstream | None:
+    def _idle_at(self, endpoint: Endpoint) -> Held | None:
         idle = self._idle.get(endpoint)
         while idle:
             upstream = idle.pop()
             if upstream.alive:
+                if upstream.room > 1:
+                    idle.append(upstream)
                 return upstream
         return None
 
-    def _idle_anywhere(self, avoid: Sequence[str]) -> Upstream | None:
+    def _idle_anywhere(self, avoid: Sequence[str]) -> Held | None:
         for endpoint in self._idle:
             if not endpoint.ejected and endpoint.address not in avoid:
                 upstream = self._idle_at(endpoint)
@@ -200,14 +175,12 @@ class Cluster:
     def _make_room(self) -> None:
         """Close an idle connection that may not be lent now, so that who waits can dial."""
         for idle in self._idle.values():
-            if idle:
-                idle.pop().abort()
+            if idle and not idle[-1].carries:
+                idle.pop().leave()
                 return
 
-    def _lend(self, lease: Lease, upstream: Upstream) -> None:
-        # Nothing was asked yet: until `send` sets its wake, whatever comes closes it.
-        upstream.reply.begin("GET")
-        lease.upstream = upstream
+    def _lend(self, lease: Lease, upstream: Held) -> None:
+        lease.upstream = upstream.lend()
         if self._splits:
             # With the split, only this ends a run of local failures.
             now = self._world.now()
@@ -235,15 +208,15 @@ class Cluster:
             if lease in self._waiting:
                 self._waiting.remove(lease)
             return
-        upstream.wake = None
-        if self._keeps(upstream, now):
-            self._rest(upstream, now)
+        held = upstream.give_back()
+        if self._keeps(held, now):
+            self._rest(held, now)
         else:
-            upstream.abort()
-            if upstream.fault is not None and upstream.fault.stale:
+            held.leave()
+            if held.fault is not None and held.fault.stale:
                 self.close()  # what was idle beside it has most likely ended too
 
-    def _keeps(self, upstream: Upstream, now: float) -> bool:
+    def _keeps(self, upstream: Held, now: float) -> bool:
         pool = self.spec.pool
         most = pool.max_requests_per_connection
         return (
@@ -256,8 +229,9 @@ class Cluster:
             and self.endpoints.get(upstream.endpoint.address) is upstream.endpoint
         )
 
-    def _rest(self, upstream: Upstream, now: float) -> None:
-        """Give a free connection to the first who waits and may use it, or let it be idle."""
+    def _rest(self, upstream: Held, now: float) -> None:
+        """Give a free connection to those who wait and may use it, or let it be idle."""
+        idle = self._idle.setdefault(upstream.endpoint, [])
         while (lease := self._next_for(upstream.endpoint)) is not None:
             self._waiting.remove(lease)
             if lease.ended:
@@ -267,12 +241,14 @@ class Cluster:
             lease.endpoint.begin()
             self._lend(lease, upstream)
             lease.wake()
-            return
-        if self._waiting:
-            upstream.abort()  # its place is for one who waits for another endpoint
+            if not upstream.room:
+                return
+        if self._waiting and not upstream.carries:
+            upstream.leave()  # its place is for one who waits for another endpoint
             return
         upstream.deadline = min(now + self.spec.pool.idle_timeout, upstream.expires)
-        self._idle.setdefault(upstream.endpoint, []).append(upstream)
+        if not upstream.shares or upstream not in idle:
+            idle.append(upstream)
 
     def _next_for(self, endpoint: Endpoint) -> Lease | None:
         """Return the first who waits and may go to *endpoint*."""
@@ -284,21 +260,25 @@ class Cluster:
     def _dial(self, endpoint: Endpoint, lease: Lease) -> None:
         self.connections += 1
         self.counters["upstream_cx_total"] += 1
+        if self.spec.pool.http2:
+            self._coming.add(endpoint)
         self._world.tasks.spawn(self._connect(endpoint, lease), "dial")
 
     async def _connect(self, endpoint: Endpoint, lease: Lease) -> None:
         """Open a connection beside the flow, so that the flow waits in one place only."""
-        world = self._world
-        table = world.tables.of(endpoint.address)
-        upstream = Upstream(endpoint, table, world.bounds, world.now(), self._lost)
+        world, tls = self._world, self.spec.tls
         try:
             async with asyncio.timeout(self.spec.pool.connect_timeout):
-                await self._open(upstream)
+                upstream = await connect(endpoint, self.spec, world, self._lost)
         except (OSError, TimeoutError, IdentityError) as error:
             self.connections -= 1
-            self._unreached(endpoint, lease, error)
+            for one in (lease, *self._who_awaits(endpoint)):
+                self._unreached(endpoint, one, error)
             self._dial_for_next()
             return
+        self._coming.discard(endpoint)
+        if tls is not None:
+            self._secured.add(upstream)
         if not upstream.alive:  # lost at once; `_lost` frees its place
             self._unreached(endpoint, lease, ConnectionResetError("closed at once"))
             return
@@ -311,16 +291,17 @@ class Cluster:
             return
         self._lend(lease, upstream)
         lease.wake()
+        if upstream.room:
+            self._rest(upstream, world.now())
 
-    async def _open(self, upstream: Upstream) -> None:
-        tls, world = self.spec.tls, self._world
-        if tls is None:
-            await connect_plain(upstream)
-            return
-        if world.dialler is None:
-            raise IdentityError("no_identity", "nothing is there to speak TLS with")
-        await world.dialler.connect(upstream, tls, world.now)
-        self._secured.add(upstream)
+    def _who_awaits(self, endpoint: Endpoint) -> list[Lease]:
+        """Take out of the queue who waits for the connection that was being made to *endpoint*."""
+        if endpoint not in self._coming:
+            return []
+        self._coming.discard(endpoint)
+        those = [one for one in self._waiting if one.endpoint is endpoint]
+        self._waiting = deque(one for one in self._waiting if one.endpoint is not endpoint)
+        return those
 
     def judge_again(self) -> None:
         """Close the connections to servers that are not who is meant any more."""
@@ -342,7 +323,7 @@ class Cluster:
         )
         lease.wake()
 
-    def _lost(self, upstream: Upstream) -> None:
+    def _lost(self, upstream: Held) -> None:
         """A connection is gone: its place is free."""
         self.connections -= 1
         self._secured.discard(upstream)
@@ -359,6 +340,9 @@ class Cluster:
             if lease.ended:
                 continue
             endpoint = self._wanted(lease)
+            if endpoint in self._coming:
+                self._waiting.appendleft(lease)
+                return
             if endpoint is None:
                 lease.fault = UpstreamError(NO_ENDPOINT.detail, sent=False, status=503)
                 lease.wake()
@@ -378,7 +362,7 @@ class Cluster:
         """Close what is idle."""
         for idle in self._idle.values():
             for upstream in list(idle):
-                upstream.abort()
+                upstream.leave()
         self._idle.clear()
 
     @property

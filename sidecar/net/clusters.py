@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from ..policy.verdict import Permit, Refusal
 from ..upstream.cluster import ClusterSpec
-from .cluster import Cluster, Means
+from .cluster import Cluster
 from .lease import NO_ENDPOINT, Lease
+from .means import Means
 from .names import Names
 from .wake import Wake
 

@@ -20,12 +20,14 @@ from ..upstream.cluster import TlsMode, TlsSpec
 from ..upstream.endpoint import Endpoint
 from .tls import Identity, client_context, reason_of
 from .upstream import Upstream
+from .upstream2 import Upstream2
 
 PROTOCOLS: Final = ("http/1.1",)
 _LIFE: Final = 0.9  # of what is left of both certificates; the rest is for what still runs
 _HOSTNAME_MISMATCH: Final = (62, 64)  # OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and _IP_ADDRESS_
 _BROKEN_OFF: Final = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError)
 
+Held: TypeAlias = Upstream | Upstream2  # a connection of a cluster
 # What a context was made of; another one is made once this differs.
 _Stamp: TypeAlias = object
 
@@ -51,19 +53,14 @@ class Dialler:
         default_factory=dict
     )
 
-    async def connect(self, upstream: Upstream, spec: TlsSpec, now: Callable[[], float]) -> None:
+    async def connect(self, upstream: Held, spec: TlsSpec, now: Callable[[], float]) -> None:
         """Have *upstream* speak with its endpoint over TLS, as *spec* says; *now* is its clock.
 
         Raises what `open` does, before *upstream* knows of anything.
         """
-        secured = await self.open(upstream.endpoint, spec)
-        upstream.tls = spec
-        upstream.expires = now() + secured.life
-        secured.transport.set_protocol(upstream)
-        upstream.connection_made(secured.transport)
-        secured.transport.resume_reading()
+        hand_over(await self.open(upstream.endpoint, spec), upstream, spec, now())
 
-    def judge(self, upstream: Upstream) -> None:
+    def judge(self, upstream: Held) -> None:
         """Raise IdentityError where the server that *upstream* speaks with is meant no more."""
         connection = upstream.secured_by
         if upstream.tls is not None and connection is not None:
@@ -125,7 +122,16 @@ class Dialler:
         return min(svid.not_after, identity.svid.not_after)
 
 
-async def connect_plain(upstream: Upstream) -> None:
+def hand_over(secured: Secured, upstream: Held, spec: TlsSpec, now: float) -> None:
+    """Let *upstream* speak over a connection that was *secured* as *spec* says."""
+    upstream.tls = spec
+    upstream.expires = now + secured.life
+    secured.transport.set_protocol(upstream)
+    upstream.connection_made(secured.transport)
+    secured.transport.resume_reading()
+
+
+async def connect_plain(upstream: Held) -> None:
     """Have *upstream* speak with its endpoint in plaintext. Raises OSError."""
     loop, endpoint = asyncio.get_running_loop(), upstream.endpoint
     if endpoint.unix:

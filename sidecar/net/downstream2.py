@@ -18,89 +18,46 @@ from ..http.lines import LineTable
 from ..policy.call import Peer
 from .caller import Door
 from .deadlines import NEVER
+from .framed import Framed
 from .stream import Stream
 
 _GOODBYE: Final = 1.0  # seconds to read our GOAWAY before the connection breaks
-_DISCARDED: Final = 1 << 18  # bytes that are read and dropped meanwhile
 
 
-class Downstream2(asyncio.Protocol):
+class Downstream2(Framed):
     """A caller's connection over HTTP/2; each of its `exchanges` is a stream."""
 
-    __slots__ = (
-        "_asking",
-        "_ended",
-        "_flushing",
-        "_loop",
-        "_slow",
-        "_streams",
-        "_table",
-        "_transport",
-        "_turning",
-        "deadline",
-        "door",
-        "draining",
-        "expires",
-        "forwarded_for",
-        "gone",
-        "http2",
-        "local_ip",
-        "paused",
-        "peer",
-    )
-
     def __init__(self, door: Door, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
         self.door = door
         self.deadline = NEVER
         self.expires = NEVER  # when the caller's certificate ends, on the clock of deadlines
         self.peer: Peer
         self.local_ip = ""
         self.forwarded_for = b""
-        self.paused = False  # the caller does not take what we write
-        self.gone = False
         self.draining = False  # GOAWAY was said, by one side or the other
-        self.http2: Http2
-        self._loop = loop
         self._streams: dict[int, Stream] = {}
         self._asking: list[Stream] = []  # streams whose requests became whole in this turn
         self._table: LineTable
-        self._transport: asyncio.Transport
-        self._turning = False  # a turn will come by itself
-        self._flushing = False
         self._slow = False  # something has begun to come and is not whole
-        self._ended = 0  # bytes that came after the end; 1 once it has ended
 
     # -- what the loop tells
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's own do not inherit
         door = self.door
         peer = door.identify(transport, self)
         if peer is None:
             self.gone = True
-            self._transport.abort()
+            cast(asyncio.Transport, transport).abort()
             return
         self.peer = peer
         self.local_ip = str((transport.get_extra_info("sockname") or ("",))[0])
-        self._transport.set_write_buffer_limits(high=door.bounds.buffer)
         self._table = door.tables.of(peer.principal)
-        self.http2 = Http2(door.deadlines.now(), server=True, streams=door.streams)
+        http2 = Http2(door.deadlines.now(), server=True, streams=door.streams)
+        self._open(transport, http2, door.bounds.buffer)
         door.live.add(self)
         door.deadlines.add(self)
         self._watch()
-        self._flush()
-
-    def data_received(self, data: bytes) -> None:
-        if self.gone:
-            return
-        if self._ended:
-            self._ended += len(data)
-            if self._ended > _DISCARDED:
-                self._transport.pause_reading()
-            return
-        self.http2.feed(data)
-        if not self._turning and not self.paused:
-            self._turn()
 
     def eof_received(self) -> bool:
         # Half-closed by the caller: what it asked is still answered, nothing new is read.
@@ -117,45 +74,19 @@ class Downstream2(asyncio.Protocol):
         self.door.deadlines.remove(self)
         self._lose_streams()
 
-    def pause_writing(self) -> None:
-        self.paused = True
-        self._transport.pause_reading()
-
-    def resume_writing(self) -> None:
-        self.paused = False
-        self._flush()
+    def _resumed(self) -> None:
         for stream in self.exchanges:
             stream.settle()
-        if not self._turning and not self._ended:
-            self._turn()
 
     # -- what came
 
-    def _turn(self) -> None:
-        """Work on a bounded part of what came; the rest waits until others had their turn."""
-        self._turning = False
-        if self.gone or self._ended or self.paused:
-            return
-        try:
-            events, more = self.http2.turn(self.door.deadlines.now())
-        except ProtocolError:
-            self._leave()
-            return
-        for event in events:
-            self._act(event)
-        self._watch()
-        self._flush()
-        if more:
-            self._turning = True
-            self._transport.pause_reading()
-            self._loop.call_soon(self._turn)
-        elif not self.paused and not self._transport.is_closing():
-            self._transport.resume_reading()
+    def _now(self) -> float:
+        return self.door.deadlines.now()
 
     def _act(self, event: Event) -> None:
         match event:
             case Head():
-                self._open(event)
+                self._ask(event)
             case Data():
                 if stream := self._streams.get(event.stream):
                     stream.take(event.data, ended=event.ended)
@@ -169,7 +100,7 @@ class Downstream2(asyncio.Protocol):
                 self.draining = True
                 self._end_if_done()
 
-    def _open(self, event: Head) -> None:
+    def _ask(self, event: Head) -> None:
         stream = Stream(self, event.stream, self._loop)
         self._streams[event.stream] = stream
         self.door.deadlines.add(stream)
@@ -195,6 +126,12 @@ class Downstream2(asyncio.Protocol):
             stream.refuse(fault)
         else:
             stream.finish()
+
+    def _turned(self) -> None:
+        self._watch()
+
+    def _broken(self, fault: ProtocolError) -> None:
+        self._leave()
 
     def _watch(self) -> None:
         """Set the limit of time for what the connection as a whole is at."""
@@ -234,28 +171,9 @@ class Downstream2(asyncio.Protocol):
 
     # -- what goes out
 
-    def flush(self) -> None:
-        """Send what was written, together with what else is written in this turn of the loop."""
-        if not self._flushing:
-            self._flushing = True
-            self._loop.call_soon(self._flush_now)
-
-    def _flush_now(self) -> None:
-        self._flushing = False
-        if self.gone or self._ended:
-            return
-        self._flush()
-
-    def _flush(self) -> None:
-        http2 = self.http2
-        while not self.paused:
-            data = http2.out()
-            if not data:
-                break
-            self._transport.write(data)
-        for number in http2.written():
-            if stream := self._streams.get(number):
-                stream.settle()
+    def _wrote(self, stream: int) -> None:
+        if known := self._streams.get(stream):
+            known.settle()
 
     def begin(self, stream: Stream) -> None:
         """Have *stream* served once this turn is over, unless it is reset by then."""

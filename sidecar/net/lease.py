@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import ceil
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from ..errors import UpstreamError
 from ..policy.verdict import Reason, Refusal
 from ..upstream.endpoint import Endpoint
 from ..upstream.outlier import Outcome
 from .upstream import Upstream
+from .upstream2 import UpstreamStream
 from .wake import Wake
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ def none_fit(seconds: float) -> Refusal:
     wait = ceil(seconds)
     headers = (b"retry-after: %d\r\n" % wait,)
     return replace(NO_ENDPOINT, headers=headers, retry_after=wait)
+
+
+Lent: TypeAlias = Upstream | UpstreamStream  # what an exchange sends and hears by
 
 
 class Lease:
@@ -66,7 +70,7 @@ class Lease:
         self.wake = wake
         self.fixed = fixed
         self.again = again
-        self.upstream: Upstream | None = None
+        self.upstream: Lent | None = None
         self.fault: UpstreamError | None = None
         self.ended = False
 

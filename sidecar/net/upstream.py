@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
-from typing import cast
+from typing import Final, cast
 
 from ..errors import UpstreamError
 from ..http.h1 import Bounds, ReplyReader
@@ -23,6 +23,10 @@ from .wake import Wake
 
 class Upstream(asyncio.Protocol):
     """A connection to *endpoint*: `send` a call, then look at `reply` when woken."""
+
+    shares: Final = False  # it carries one exchange after the other
+    carries: Final = False  # those that can be lent carry nothing
+    room: Final = 0  # for others beside the one it is lent to
 
     __slots__ = (
         "_buffer",
@@ -162,6 +166,21 @@ class Upstream(asyncio.Protocol):
             and transport is not None
             and transport.get_write_buffer_size() == 0
         )
+
+    def lend(self) -> Upstream:
+        """Return what one exchange is lent."""
+        # Nothing was asked yet: until `send` sets its wake, whatever comes closes it.
+        self.reply.begin("GET")
+        return self
+
+    def give_back(self) -> Upstream:
+        """End the exchange, whole or not; return what carried it."""
+        self.wake = None
+        return self
+
+    def leave(self) -> None:
+        """Be lent no more."""
+        self.abort()
 
     def abort(self) -> None:
         """Close at once."""

@@ -73,7 +73,7 @@ class ClusterSpec:
 
     `outlier` None: nothing is ever ejected. Where fewer than `min_health_percent` of the
     endpoints are in, ejection is ignored. `tls` None: calls go in plaintext, and `plain` says
-    that somebody wrote so.
+    that somebody wrote so. `upgrade`: HTTP/2 is asked for, with `h2c` in plaintext as well.
     """
 
     name: str
@@ -87,6 +87,8 @@ class ClusterSpec:
     budget: RetryBudget = field(default_factory=RetryBudget)
     tls: TlsSpec | None = None
     plain: bool = False
+    upgrade: bool = False
+    h2c: bool = False
     names: NamesSpec = field(default_factory=NamesSpec)
 
     @property

@@ -48,12 +48,15 @@ class PoolSpec:
     idle_timeout: float = 60.0
     max_connection_duration: float = inf
     keepalive: Keepalive | None = None
+    http2: bool = False  # spoken where it is agreed on, or in plaintext by choice
+    max_streams: int = 100  # on one HTTP/2 connection
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
             if name != "keepalive":
                 _at_least(name, value, 0)
         _at_least("max_connections", self.max_connections, 1)
+        _at_least("max_streams", self.max_streams, 1)
         _positive("connect_timeout", self.connect_timeout)
         _positive("idle_timeout", self.idle_timeout)
         _positive("max_connection_duration", self.max_connection_duration)

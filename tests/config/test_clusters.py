@@ -345,3 +345,33 @@ def test_upgrades_happen_as_in_istio(vectors: Callable[[str], dict[str, Any]]) -
         )
         assert found is case["upgrade"], case
     assert len(cases) == 7
+
+
+@pytest.mark.parametrize(
+    ("policy", "h2c", "tls", "http2"),
+    [
+        ("UPGRADE", True, False, True),
+        ("UPGRADE", False, False, False),
+        ("UPGRADE", False, True, True),
+        ("DEFAULT", True, True, False),
+        ("DO_NOT_UPGRADE", True, True, False),
+    ],
+)
+def test_an_upgrade_acts_over_tls_and_in_plaintext_by_choice(
+    policy: str, h2c: bool, tls: bool, http2: bool
+) -> None:
+    written: dict[str, Any] = {
+        "connectionPool": {"http": {"h2UpgradePolicy": policy, "maxConcurrentStreams": 7}}
+    }
+    if tls:
+        written["tls"] = {"mode": "SIMPLE", "sni": "files.example"}
+    made = cluster_of(
+        target_of("http://127.0.0.1:9000"),
+        "files",
+        ENTRIES,
+        rules(("files", written)),
+        LIMITS,
+        h2c=h2c,
+    )
+    assert (made.pool.http2, made.pool.max_streams) == (http2, 7)
+    assert made.upgrade is (policy == "UPGRADE")

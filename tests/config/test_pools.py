@@ -87,13 +87,14 @@ def test_every_field_of_a_pool_that_acts_comes_out(document: Document) -> None:
             "maxRetries": 7,
             "idleTimeout": "6s",
             "h2UpgradePolicy": "DO_NOT_UPGRADE",
+            "maxConcurrentStreams": 8,
         },
     }
     loaded = document("DestinationRule", rule(connectionPool=written))
     assert loaded.problems == ()
     assert policy(loaded).connection_pool == ConnectionPool(
         TcpPool(1, 2.0, 3600.0, 0.0, Keepalive(3, 60.0, 5.0)),
-        HttpPool(3, 4, 5, 7, 6.0, H2UpgradePolicy.DO_NOT_UPGRADE),
+        HttpPool(3, 4, 5, 7, 6.0, H2UpgradePolicy.DO_NOT_UPGRADE, 8),
     )
 
 
@@ -110,10 +111,8 @@ def test_a_written_zero_is_not_written(document: Document) -> None:
 @pytest.mark.parametrize(
     ("pool", "fields"),
     [
-        ({"http": {"maxConcurrentStreams": 3}}, ["maxConcurrentStreams"]),
         ({"http": {"http2KeepAlive": {"interval": "1s", "timeout": "1s"}}}, ["http2KeepAlive"]),
         ({"http": {"useClientProtocol": True}}, ["useClientProtocol"]),
-        ({"http": {"h2UpgradePolicy": "UPGRADE"}}, ["h2UpgradePolicy: UPGRADE"]),
     ],
 )
 def test_what_has_no_effect_yet_draws_a_warning(

@@ -43,14 +43,14 @@ def loaded(seed: Callable[[str], list[str]]) -> Loaded:
     return parse_documents("\n---\n".join(documents).encode(), "f")
 
 
-def test_they_load_with_two_warnings_and_no_error(loaded: Loaded) -> None:
+def test_they_load_with_one_warning_and_no_error(loaded: Loaded) -> None:
     assert [type(one).__name__ for one in loaded.documents] == [
         "PeerAuthentication",
         "AuthorizationPolicy",
         "WasmPlugin",
         "DestinationRule",
     ]
-    assert [problem.code for problem in loaded.problems] == ["SC0504", "SC0303"]
+    assert [problem.code for problem in loaded.problems] == ["SC0504"]
     assert loaded.errors == ()
     assert {one.metadata.namespace for one in loaded.documents} == {"mcp-prod"}
 

@@ -10,10 +10,11 @@ from support.clusters import BOUNDS
 from support.memory import MemoryLoop, in_memory, loop
 
 from sidecar.http.lines import LineTables
-from sidecar.net.cluster import Cluster, Means
+from sidecar.net.cluster import Cluster
 from sidecar.net.clusters import Clusters
 from sidecar.net.deadlines import Deadlines
 from sidecar.net.lease import Lease
+from sidecar.net.means import Means
 from sidecar.net.names import look_up
 from sidecar.net.tasks import Tasks
 from sidecar.net.wake import Wake

@@ -12,10 +12,11 @@ from typing import Any
 
 from sidecar.http.h1 import Bounds
 from sidecar.http.lines import LineTables
-from sidecar.net.cluster import Cluster, Means
+from sidecar.net.cluster import Cluster
 from sidecar.net.clusters import Clusters
 from sidecar.net.deadlines import Deadlines
 from sidecar.net.lease import Lease
+from sidecar.net.means import Means
 from sidecar.net.tasks import Tasks
 from sidecar.net.wake import Wake
 from sidecar.policy.verdict import Permit, Refusal

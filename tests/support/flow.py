@@ -15,9 +15,9 @@ from sidecar.config.snapshot import Snapshot, compile_snapshot
 from sidecar.exchange import World, serve
 from sidecar.http.h1 import Bounds, Request
 from sidecar.http.lines import LineTables
-from sidecar.net.cluster import Means
 from sidecar.net.clusters import Clusters
 from sidecar.net.downstream import Downstream
+from sidecar.net.means import Means
 from sidecar.observe.journal import Journal
 from sidecar.observe.metrics import Metrics
 from sidecar.observe.record import Record

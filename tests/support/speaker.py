@@ -129,6 +129,7 @@ class Caller2(Speaker):
         context.set_alpn_protocols(["h2"])
         raw = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
         sock = context.wrap_socket(raw, server_hostname="127.0.0.1")
+        context.set_alpn_protocols(["http/1.1"])  # others use it too
         assert sock.selected_alpn_protocol() == "h2"
         return cls(sock)
 

@@ -1,0 +1,59 @@
+"""Making a connection to an endpoint: in plaintext or over TLS, over HTTP/1.1 or HTTP/2.
+
+In plaintext what is spoken is known before; over TLS it is what both agreed on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..errors import IdentityError
+from ..upstream.cluster import ClusterSpec
+from ..upstream.endpoint import Endpoint
+from .dial import PROTOCOLS, Held, connect_plain, hand_over
+from .means import Means
+from .tls import HTTP2
+from .upstream import Upstream
+from .upstream2 import Upstream2
+
+
+async def connect(
+    endpoint: Endpoint, spec: ClusterSpec, world: Means, lost: Callable[[Held], None]
+) -> Held:
+    """Return a new connection to *endpoint*; *lost* is told once it is no more.
+
+    Raises OSError where nobody answers, IdentityError where somebody else does.
+    """
+    wants = spec.pool.http2
+    if spec.tls is None:
+        upstream = _made(endpoint, spec, world, lost, http2=wants)
+        await connect_plain(upstream)
+        return upstream
+    if world.dialler is None:
+        raise IdentityError("no_identity", "nothing is there to speak TLS with")
+    if not wants:
+        upstream = _made(endpoint, spec, world, lost, http2=False)
+        await world.dialler.connect(upstream, spec.tls, world.now)
+        return upstream
+    secured = await world.dialler.open(endpoint, spec.tls, (HTTP2, *PROTOCOLS))
+    upstream = _made(endpoint, spec, world, lost, http2=secured.protocol == HTTP2)
+    hand_over(secured, upstream, spec.tls, world.now())
+    return upstream
+
+
+def _made(
+    endpoint: Endpoint,
+    spec: ClusterSpec,
+    world: Means,
+    lost: Callable[[Held], None],
+    *,
+    http2: bool,
+) -> Held:
+    table = world.tables.of(endpoint.address)
+    if http2:
+        pool = spec.pool
+        most = pool.max_requests_per_connection
+        return Upstream2(
+            endpoint, table, world.bounds, world.now, lost, pool.max_streams, most or 1 << 30
+        )
+    return Upstream(endpoint, table, world.bounds, world.now(), lost)
