@@ -113,7 +113,12 @@ class Attribute:
 
 
 ATTRIBUTES: Final = (
-    Attribute("request.headers", "A header, by name: `request.headers[x-env]`.", keyed=True),
+    Attribute(
+        "request.headers",
+        "A header, by name: `request.headers[x-env]`. `*` on one that is there and empty goes "
+        "against the caller.",
+        keyed=True,
+    ),
     Attribute("source.ip", "The caller's address.", ip_block),
     Attribute("remote.ip", "The address that `numTrustedProxies` proxies report.", ip_block),
     Attribute("source.namespace", "The namespace of the caller's identity."),

@@ -261,7 +261,7 @@ def of_call(key: str, mesh: Mesh) -> OfCall:
     stem, names = bracketed(key)
     match stem:
         case "request.headers" if len(names) == 1:
-            return _listed(key, facts.header(names[0]))
+            return _header(key, facts.header(names[0]))
         case "request.auth.claims" if names:
             return _listed(key, facts.claim(names, spaced))
         case "mcp.arguments" if names:
@@ -293,6 +293,26 @@ def bracketed(key: str) -> tuple[str, tuple[str, ...]]:
 
 def _listed(key: str, read: Read[Facts, tuple[str, ...]]) -> OfCall:
     return Attribute(key, _asking(read, _any_of))
+
+
+def _header(key: str, read: Read[Facts, tuple[str, ...]]) -> OfCall:
+    """Make the attribute of a header. One that is there and empty cannot be determined by `*`.
+
+    Istio's words call it missing (not empty), Istio's proxy calls it present.
+    """
+
+    def make(values: Sequence[str], negated: bool, unknown: bool) -> Callable[[Facts], bool]:
+        matches, presence = _any_of(values), "*" in values
+
+        def holds(one: Facts) -> bool:
+            found = read(one) or ()
+            if presence and found and not any(found):
+                return unknown
+            return matches(found) is not negated
+
+        return holds
+
+    return Attribute(key, make)
 
 
 def _argument(

@@ -88,6 +88,8 @@ def header(name: str) -> Read[tuple[str, ...]]:
         return lambda facts: (facts.method,)
     if wanted == ":path":
         return lambda facts: (_target(facts.call),)
+    if wanted == ":scheme":
+        return lambda facts: ("https" if facts.call.peer.identity else "http",)
     key = wanted.encode()
     return lambda facts: _header_values(facts.call, key)
 

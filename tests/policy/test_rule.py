@@ -180,6 +180,32 @@ def test_what_is_missing_fails_a_positive_match_and_passes_a_negative_one(key: s
         assert negative.judge(asked).rule is not None
 
 
+@pytest.mark.parametrize("values", [["*"], ["*", "a"]])
+def test_a_header_that_is_there_and_empty_goes_against_the_caller(values: list[str]) -> None:
+    """Where `*` asks for it: some call it missing, some present."""
+    for key_values in ((values, []), ([], values)):
+        asked = rule(when("request.headers[x-env]", *key_values))
+        for headers in ([("x-env", "")], [("x-env", ""), ("x-env", "")]):
+            empty = call(headers=headers)
+            assert not RuleSet([allow(asked)]).judge(empty).allowed
+            assert not RuleSet([deny(asked)], default=Action.ALLOW).judge(empty).allowed
+    present = RuleSet([allow(rule(when("request.headers[x-env]", values)))])
+    assert present.judge(call(headers=[("x-env", ""), ("x-env", "b")])).allowed
+    assert not present.judge(call()).allowed
+
+
+def test_a_header_that_is_there_and_empty_is_no_value() -> None:
+    for values, not_values, holds in ((["a*"], [], False), ([], ["a*"], True)):
+        asked = rule(when("request.headers[x-env]", values, not_values))
+        assert RuleSet([allow(asked)]).judge(call(headers=[("x-env", "")])).allowed is holds
+
+
+def test_the_scheme_is_that_of_the_connection() -> None:
+    secure = RuleSet([allow(rule(when("request.headers[:scheme]", ["https"])))])
+    assert secure.judge(call()).allowed
+    assert not secure.judge(call(principal=None)).allowed
+
+
 def test_the_name_of_a_handshake_is_matched_in_lower_case() -> None:
     """As Envoy keeps it: a name's case is the caller's to choose."""
     guard = RuleSet([deny(rule(when("connection.sni", ["*.test"])))], default=Action.ALLOW)
