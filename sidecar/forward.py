@@ -8,6 +8,7 @@ it could spare.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Final
 
 from .config.limits import Limits
@@ -32,7 +33,25 @@ if TYPE_CHECKING:
 _BEGINS: Final = "initialize"
 
 
-async def forward(
+def forward(
+    request: Request,
+    call: Call,
+    permit: Permit,
+    service: Service,
+    down: Caller,
+    record: Record,
+    world: World,
+    limits: Limits,
+) -> Awaitable[Verdict]:
+    """Send *call* where it goes and relay the reply; the verdict is the reply's in the end."""
+    begins = call.message is not None and call.message.method == _BEGINS
+    if service.spread or begins:
+        return _guided(request, call, permit, service, down, record, world, limits)
+    data = forwarded(request, call, down, service, record.request_id, service.way)
+    return _send(data, call, permit, service.way, None, down, record, world, limits)
+
+
+async def _guided(
     request: Request,
     call: Call,
     permit: Permit,
@@ -42,7 +61,7 @@ async def forward(
     world: World,
     limits: Limits,
 ) -> Verdict:
-    """Send *call* where it goes and relay the reply; the verdict is the reply's in the end."""
+    """Send *call* the way that its route, its session or a hash has for it."""
     way: Way | Refusal = service.way
     if service.spread:
         way = find_way(call, service, world, limits.session_lifetime)
@@ -53,14 +72,11 @@ async def forward(
     if way.action.mirrors:
         mirror(request, call, permit, way, service, down, record.request_id, world, limits)
     data = forwarded(request, call, down, service, record.request_id, way)
-    trip = None
-    if way.watched or (call.message is not None and call.message.method == _BEGINS):
-        trip = Trip(way, call, down, world, limits)
+    trip = Trip(way, call, down, world, limits)
     try:
         return await _send(data, call, permit, way, trip, down, record, world, limits)
     finally:
-        if trip is not None:
-            trip.end()
+        trip.end()
 
 
 async def _send(

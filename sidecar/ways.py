@@ -111,7 +111,6 @@ def _to(
         authority=authority,
         request=tuple(edit for edit in (one.request, action.request) if edit is not None),
         reply=tuple(edit for edit in (one.reply, action.reply, given) if edit is not None),
-        watched=True,
     )
 
 

@@ -232,7 +232,7 @@ class Cluster:
     def _rest(self, upstream: Held, now: float) -> None:
         """Give a free connection to those who wait and may use it, or let it be idle."""
         idle = self._idle.setdefault(upstream.endpoint, [])
-        while (lease := self._next_for(upstream.endpoint)) is not None:
+        while self._waiting and (lease := self._next_for(upstream.endpoint)) is not None:
             self._waiting.remove(lease)
             if lease.ended:
                 continue

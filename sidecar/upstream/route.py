@@ -204,7 +204,7 @@ class Way:
 
     Calls of one `key` go to one endpoint; with `at` the call goes to that address or
     nowhere. `path` and `authority` are in the place of the call's where they are not empty.
-    `session` is the legacy session's id, `watched` that its reply's head concerns the way.
+    `session` is the legacy session's id.
     """
 
     action: Action
@@ -217,7 +217,6 @@ class Way:
     request: tuple[Edit, ...] = ()
     reply: tuple[Edit, ...] = ()
     session: bytes = b""
-    watched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
