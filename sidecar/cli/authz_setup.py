@@ -40,8 +40,9 @@ _USAGE: Final = 2
 _FLAGS: Final = "<command line>"
 _MOST_MESH: Final = 1_048_576  # bytes
 _NOT_OURS: Final = "SC0901"
-# Values that Istio's compiler leaves out, with what asks for them: keys, addresses, ports.
-_LEFT_OUT: Final = frozenset({"SC0404", "SC0406", "SC0407"})
+# What Istio's compiler leaves out (keys, addresses, ports), or takes for missing (what no
+# filter says).
+_TAKEN: Final = frozenset({"SC0404", "SC0406", "SC0407", "SC0422"})
 # Whose namespaces and selectors tell which workload is meant, where nobody says it.
 _OF_WORKLOADS: Final = (AuthorizationPolicy, PeerAuthentication, RequestAuthentication)
 
@@ -144,7 +145,7 @@ def _as_istio_takes(loaded: Loaded) -> Loaded:
             notes = Notes()
             read_document(node, namespace, notes)
             policy = unchecked(node, namespace) if notes.errors else None
-            if any(one.is_error and one.code not in _LEFT_OUT for one in notes.problems):
+            if any(one.is_error and one.code not in _TAKEN for one in notes.problems):
                 return loaded
             if policy is not None:
                 taken.append(policy)

@@ -301,7 +301,8 @@ def _note_filters(rule: RuleSpec, action: Action, place: Place, notes: Notes) ->
     for one in rule.conditions:
         if not one.key.startswith(FILTERS):
             continue
-        opens = one.not_values if action is Action.ALLOW else one.values
+        # With `values` beside them, `notValues` open nothing: the condition never holds.
+        opens = one.values if action is Action.DENY else one.not_values and not one.values
         note = notes.error if opens and action is not Action.AUDIT else notes.warning
         note(
             "SC0422",

@@ -108,6 +108,6 @@ POLICIES: Final = {
         "`experimental.envoy.filters...` asks for what a filter of Envoy's left behind. There is "
         "none here, so the attribute is missing, in Istio's sense: `values` never hold, "
         "`notValues` always do. Where the rule would let more through for that (`values` of a "
-        "DENY, `notValues` of an ALLOW), the policy is refused.",
+        "DENY, `notValues` alone of an ALLOW), the policy is refused.",
     ),
 }

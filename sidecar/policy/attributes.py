@@ -270,7 +270,7 @@ def of_call(key: str, mesh: Mesh) -> OfCall:
             return _argument(key, facts.argument_path(names), _files)
     if stem.startswith("experimental.envoy.filters.") and len(names) == 1:
         # No filter of Envoy's runs here, so its metadata is always missing.
-        return _listed(key, lambda _: ())
+        return Attribute(key, _asking(_nothing, _any_of), http=False)
     raise ValueError(f"`{key}` is not an attribute")
 
 
@@ -289,6 +289,10 @@ def bracketed(key: str) -> tuple[str, tuple[str, ...]]:
     if not rest.endswith("]") or not all(names) or any(set("[]") & set(name) for name in names):
         raise ValueError(f"`{key}`: names stand in brackets, as in `mcp.arguments[path]`")
     return stem, names
+
+
+def _nothing(_: Facts) -> tuple[str, ...]:
+    return ()
 
 
 def _listed(key: str, read: Read[Facts, tuple[str, ...]]) -> OfCall:

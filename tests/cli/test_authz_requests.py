@@ -216,6 +216,15 @@ def test_what_istios_validation_refuses_is_taken_as_its_compiler_takes_it(check:
     assert check.code == 78
 
 
+def test_what_no_filter_says_is_missing_in_recorded_requests(check: Check) -> None:
+    condition = {"key": "experimental.envoy.filters.a.b[c]", "values": ["d"]}
+    check.document("a.json", policy({"action": "DENY", "rules": [{"when": [condition]}]}))
+    assert check.ask([{}]) == []
+    assert check.code == 78
+    answers = check.ask([{}, {"protocol": "tcp"}], "--compat", "istio")
+    assert [one["verdict"] for one in answers] == ["allow", "allow"]
+
+
 @pytest.mark.parametrize(
     "spec",
     [

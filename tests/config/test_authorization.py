@@ -250,20 +250,22 @@ def test_what_is_allowed_and_hardly_meant_draws_a_warning(
 
 
 @pytest.mark.parametrize(
-    ("action", "field", "is_error"),
+    ("action", "fields", "is_error"),
     [
-        ("ALLOW", "values", False),
-        ("ALLOW", "notValues", True),
-        ("DENY", "values", True),
-        ("DENY", "notValues", False),
-        ("AUDIT", "values", False),
-        ("AUDIT", "notValues", False),
+        ("ALLOW", ["values"], False),
+        ("ALLOW", ["notValues"], True),
+        ("ALLOW", ["values", "notValues"], False),
+        ("DENY", ["values"], True),
+        ("DENY", ["notValues"], False),
+        ("DENY", ["values", "notValues"], True),
+        ("AUDIT", ["values"], False),
+        ("AUDIT", ["notValues"], False),
     ],
 )
 def test_what_no_filter_says_may_narrow_a_policy_and_never_widen_it(
-    action: str, field: str, is_error: bool, document: Document
+    action: str, fields: list[str], is_error: bool, document: Document
 ) -> None:
-    condition = {"key": "experimental.envoy.filters.a.b[c]", field: ["d"]}
+    condition = {"key": "experimental.envoy.filters.a.b[c]", **{one: ["d"] for one in fields}}
     loaded = document("AuthorizationPolicy", {"action": action, **rule(when=[condition])})
     assert codes(loaded) == ["SC0422"]
     assert bool(loaded.errors) is is_error

@@ -92,6 +92,7 @@ def test_one_part_that_only_http_has_closes_the_whole_allow_rule() -> None:
         rule(remote_ip_blocks=["10.0.0.0/8"]),
         rule(when("connection.sni", ["a.test"])),
         rule(when("destination.ip", ["10.9.9.9"])),
+        rule(when("experimental.envoy.filters.a.b[c]", [], ["x"])),
     ],
 )
 def test_what_a_connection_has_is_asked_of_other_bytes_too(spec: RuleSpec) -> None:
