@@ -131,5 +131,5 @@ def test_a_socket_that_no_inbound_uses_is_said(tmp_path: Path) -> None:
         )
         with started(mesh, ear, listening):
             ear.wait_for("READY=1")
-            said = f"a socket on 127.0.0.1:{port} was handed over, and no inbound listens there"
+            said = f"a socket on 127.0.0.1:{port} was handed over, and nothing listens there"
             eventually(lambda: said in (tmp_path / "sidecar.err").read_text(), "the unused socket")
