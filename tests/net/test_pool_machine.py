@@ -32,6 +32,7 @@ class Pool(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner(loop_factory=MemoryLoop)
         self.leases: list[Lease] = []
+        self.fixed: dict[Lease, str] = {}
         self.sent: set[int] = set()
         self.most = LIMITS["max_connections"]
         self.net: Net
@@ -79,6 +80,30 @@ class Pool(RuleBasedStateMachine):
             lease = self.net.ask()
             if not isinstance(lease, Refusal):
                 self.leases.append(lease)
+
+        self.run(step())
+
+    @rule(address=st.sampled_from(ADDRESSES))
+    def ask_at(self, address: str) -> None:
+        """A session's call: for one endpoint and no other."""
+
+        async def step() -> None:
+            lease = self.net.ask(at=address)
+            if not isinstance(lease, Refusal):
+                self.leases.append(lease)
+                self.fixed[lease] = address
+
+        self.run(step())
+
+    @rule(key=st.sampled_from([b"a", b"b", b"c"]))
+    def ask_for(self, key: bytes) -> None:
+        """A call that belongs with others."""
+
+        async def step() -> None:
+            lease = self.net.ask(key=key)
+            if not isinstance(lease, Refusal):
+                self.leases.append(lease)
+                self.fixed[lease] = lease.endpoint.address
 
         self.run(step())
 
@@ -185,6 +210,12 @@ class Pool(RuleBasedStateMachine):
     def none_is_lent_twice(self) -> None:
         lent = [id(lease.upstream) for lease in self.leases if lease.upstream is not None]
         assert len(lent) == len(set(lent))
+
+    @invariant()
+    def who_is_for_one_endpoint_gets_no_other(self) -> None:
+        for lease, address in self.fixed.items():
+            upstream = lease.upstream
+            assert upstream is None or upstream.endpoint.address == address
 
     @invariant()
     def every_call_is_counted_once(self) -> None:
