@@ -44,7 +44,7 @@ FIELDS = [
     *("ts", "request_id", "peer", "caller", "http_method", "path", "mcp_method", "tool"),
     *("verdict", "reason", "rule", "at", "status", "upstream", "overhead_ms"),
 ]
-MORE = {"detail", "finding", "caller_request_id"}
+MORE = {"detail", "finding", "caller_request_id", "why"}
 READ = tool("read_file", path="/srv/private-path")
 
 
@@ -141,9 +141,11 @@ def test_a_refusal_is_told_with_its_reason(
     assert len(server) == before
 
 
-def test_a_denial_has_nothing_more_to_say(daemon: Daemon, server: Recorder) -> None:
+def test_a_denial_by_default_says_which_rule_came_nearest(daemon: Daemon, server: Recorder) -> None:
     with daemon.caller("agent/mallory") as mallory:
-        assert list(line_of(daemon, server, mallory.ask("POST", "/mcp", READ))) == FIELDS
+        line = line_of(daemon, server, mallory.ask("POST", "/mcp", READ))
+    assert list(line) == [*FIELDS, "why"]
+    assert "`principals` must be" in line["why"]
 
 
 def settled(daemon: Daemon, server: Recorder) -> int:

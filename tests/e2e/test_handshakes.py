@@ -221,9 +221,9 @@ def test_there_is_no_ticket_and_so_no_resumption(daemon: Daemon) -> None:
 
 @pytest.mark.parametrize(
     ("offered", "chosen"),
-    [(["h2", "http/1.1"], "http/1.1"), (["http/1.1"], "http/1.1"), (["h2"], None), ([], None)],
+    [(["h2", "http/1.1"], "h2"), (["http/1.1"], "http/1.1"), (["h3"], None), ([], None)],
 )
-def test_http_1_1_is_all_that_is_spoken(
+def test_both_protocols_are_offered_and_without_a_choice_it_is_http_1_1(
     daemon: Daemon, offered: list[str], chosen: str | None
 ) -> None:
     context = client_context(daemon.mesh.mint.leaf(), daemon.mesh.own.bundle)
