@@ -47,6 +47,8 @@ def unchecked(node: Node, namespace: str) -> AuthorizationPolicy | None:
 
 
 def _rule(node: Node) -> RuleSpec:
+    if isinstance(node, MapNode) and not node.entries:
+        return RuleSpec(at=node.at)  # `{}` is said in so many words: it matches everything
     rule = _map(node)
     sources = [_map(_map(one).get("source")) for one in _items(rule.get("from"))]
     operations = [_map(_map(one).get("operation")) for one in _items(rule.get("to"))]

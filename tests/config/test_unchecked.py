@@ -61,6 +61,7 @@ def test_everything_else_comes_out_as_it_is_written() -> None:
     (condition,) = rule.conditions
     assert (condition.key, condition.values, condition.not_values) == ("a.b", ("c",), ("d",))
     assert policy({"action": "AUDIT"}).metadata.namespace == "prod"
+    assert policy({"rules": [{}]}).spec.rules[0].sources == ()
 
 
 @pytest.mark.parametrize(
@@ -70,7 +71,6 @@ def test_everything_else_comes_out_as_it_is_written() -> None:
         {"action": "CUSTOM", "rules": [{}]},
         {"rules": []},
         {"rules": {}},
-        {"rules": [{}]},
         {"rules": [{"from": []}]},
         {"rules": [{"from": [{}]}]},
         {"rules": [{"from": [{"source": {}}]}]},
