@@ -106,7 +106,7 @@ class Desk:
     def bundle(self) -> Answer:
         """Return the trust bundle as a SPIFFE bundle document."""
         sequence = self.revocations().sequence
-        return Answer(200, spiffe_bundle(self._ca.bundle, sequence, self._refresh))
+        return Answer(200, spiffe_bundle(self.ca.bundle, sequence, self._refresh))
 
     def denied(self) -> Answer:
         """Return the deny list."""

@@ -72,7 +72,7 @@ _NEEDED: Final = (ROOT, INTERMEDIATE, INTERMEDIATE_KEY, LOG)
 
 
 class RotatedAway(StartError):
-    """The CA got another intermediate since it was opened; nothing was issued."""
+    """The CA got another intermediate or root since it was opened; nothing was issued."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,11 @@ class Issued:
 
 @dataclass(frozen=True, slots=True)
 class LocalCa:
-    """An opened CA; `bundle` is the PEM of its root, which is all that others need of it."""
+    """An opened CA; `bundle` is the PEM of its root, which is all that others need of it.
+
+    More roots may follow the CA's own there: those of the CA that it follows, or that
+    will follow it.
+    """
 
     folder: Path
     trust_domain: str
@@ -156,8 +160,11 @@ class LocalCa:
 
     @property
     def is_current(self) -> bool:
-        """Whether the CA in the folder still issues with the key that was opened."""
-        return read_public(self.folder / INTERMEDIATE) == self.intermediate
+        """Whether the CA in the folder is still the one that was opened."""
+        return (
+            read_public(self.folder / INTERMEDIATE) == self.intermediate
+            and read_public(self.folder / ROOT) == self.bundle
+        )
 
     def _record(
         self,
@@ -176,7 +183,7 @@ class LocalCa:
         }
         with locked(self.folder):
             if not self.is_current:  # looked at under the lock that a rotation holds
-                raise RotatedAway(f"the CA in `{self.folder}` has a new intermediate: open it anew")
+                raise RotatedAway(f"the CA in `{self.folder}` has changed: open it anew")
             append(self.folder, "issued", facts, now)
 
 

@@ -58,11 +58,14 @@ class Federation:
         wall: Callable[[], float],
         say: Callable[[str], None],
         max_age: float,
+        context: Callable[[], ssl.SSLContext] = ssl.create_default_context,
     ) -> None:
+        """*context* believes whom the public web's authorities vouch for."""
         self._folder = folder / FOLDER
         self._wall = wall
         self._say = say
         self._max_age = max_age
+        self._web = context
         self._kept = {domain: _Kept(one) for domain, one in endpoints.items()}
         for domain, kept in self._kept.items():
             kept.seen = _time_of(self._mark(domain))
@@ -115,7 +118,7 @@ class Federation:
 
     async def _asked(self, domain: str, endpoint: Endpoint) -> bytes:
         if not endpoint.spiffe_id:
-            return await fetch(endpoint.url, MAX_BUNDLE, _PATIENCE, ssl.create_default_context)
+            return await fetch(endpoint.url, MAX_BUNDLE, _PATIENCE, self._web)
         known = Bundles.of([self._roots(domain, endpoint)])
         wanted = SpiffeId.parse(endpoint.spiffe_id)
 

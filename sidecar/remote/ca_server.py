@@ -18,9 +18,8 @@ from typing import Final, TypeVar
 
 import h11
 
-from ..ca.authority import Issuer
 from ..ca.desk import MAX_BODY, Answer, Desk
-from ..ca.store import RotatedAway, key_pem, new_key
+from ..ca.store import LocalCa, RotatedAway, key_pem, new_key
 from ..errors import ProtocolError, SidecarError
 from ..net.listener import bind
 from ..net.tasks import Tasks
@@ -56,7 +55,7 @@ class CaServer:
         self._live = 0
         self._socket: socket.socket
         self._context: ssl.SSLContext
-        self._issuer: Issuer
+        self._made_by: LocalCa
         self._renew_at = 0.0
 
     @property
@@ -87,7 +86,7 @@ class CaServer:
         issued = await self._on_disk(partial(ca.issue_own, key.public_key(), ttl=_OWN_TTL, now=now))
         bundle = TrustBundle.from_pem(issued.bundle, ca.trust_domain)
         self._context = ca_context(Pair(issued.chain, key_pem(key)), Bundles.of([bundle]))
-        self._issuer = ca.issuer
+        self._made_by = ca
         self._renew_at = now + (issued.svid.not_after - now) / 2
 
     async def _tend(self) -> None:
@@ -98,7 +97,7 @@ class CaServer:
                 for line in await self._on_disk(partial(self._desk.tend, now)):
                     self._say(line)
                 ca = await self._on_disk(lambda: self._desk.ca)
-                if now >= self._renew_at or ca.issuer != self._issuer:
+                if now >= self._renew_at or ca != self._made_by:
                     await self._certify()
             except RotatedAway:
                 continue

@@ -70,14 +70,13 @@ class Load:
 
 def other(folder: Path, ca: CaHost) -> Callable[[], ssl.SSLContext]:
     """Return how a caller with a certificate that lasts calls."""
-    token = folder / "alice"
-    token.mkdir(parents=True)
-    argv = ("issue-cert", "agent/alice", "--ca", str(ca.ca), "--out", str(token))
+    out = folder / "alice"
+    argv = ("issue-cert", "agent/alice", "--ca", str(ca.ca), "--out", str(out))
     subprocess.run([PYTHON, "-m", "sidecar", *argv], check=True, capture_output=True, timeout=60)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
-    context.load_verify_locations(token / "svid_bundle.pem")
-    context.load_cert_chain(token / "svid.pem", token / "svid_key.pem")
+    context.load_verify_locations(out / "svid_bundle.pem")
+    context.load_cert_chain(out / "svid.pem", out / "svid_key.pem")
     return lambda: context
 
 
@@ -130,10 +129,53 @@ def test_an_old_intermediate_is_dropped_once_nothing_needs_it(
         sidecar.wait_ready()
 
 
+@pytest.mark.timeout(120)
+def test_the_whole_ca_is_replaced_and_no_call_fails(server: Recorder, tmp_path: Path) -> None:
+    """Root and all: as the how-to says, each believes both until nobody needs the old one."""
+    old = CaHost(tmp_path / "ca")
+    files = Member(tmp_path / "files", old, "mcp-prod/files", server.url)
+    old.give_token(files)
+    terms = ("--ttl", "6s", "--refresh", "1s")
+    new = CaHost(tmp_path / "new-ca")
+    new.port = old.port
+    roots = [(one.ca / "root.pem").read_bytes() for one in (old, new)]
+    known = files.certs / "svid_bundle.pem"
+
+    def told(count: int) -> bool:
+        return known.exists() and known.read_bytes().count(b"BEGIN") == count
+
+    with files.run() as sidecar:
+        with old.serve(*terms):
+            sidecar.wait_ready()
+            alice = other(tmp_path / "old", old)
+            with Load(sidecar, alice).applied() as load:
+                (old.ca / "root.pem").write_bytes(roots[0] + roots[1])
+                (new.ca / "root.pem").write_bytes(roots[1] + roots[0])
+                eventually(lambda: told(2), "the new root")
+                bob = other(tmp_path / "new", new)
+                eventually(lambda: knows(sidecar, bob), "a caller of the new CA")
+        with new.serve(*terms), Load(sidecar, bob).applied() as more:
+            eventually(lambda: renewals(new) >= 1, "a renewal at the new CA")
+            with sidecar.caller(alice()) as kept:
+                (new.ca / "root.pem").write_bytes(roots[1])
+                assert refused(lambda: kept.ask("POST", "/mcp", rpc("ping")).status) == 401
+            assert told(1)
+        assert load.failed == more.failed == []
+        assert sidecar.readiness()[0] == 200
+
+
+def knows(sidecar: Joined, context: Callable[[], ssl.SSLContext]) -> bool:
+    try:
+        with sidecar.caller(context()) as caller:
+            return caller.ask("POST", "/mcp", rpc("ping")).status == 200
+    except (OSError, AssertionError):
+        return False
+
+
 def refused(ask: Callable[[], int], patience: float = 15) -> int:
-    """Ask until it is refused; return the status."""
+    """Ask until it is refused; return the status. (403: broken off while it was under way.)"""
     end = time.monotonic() + patience
-    while (status := ask()) == 200:
+    while (status := ask()) in (200, 403):
         assert time.monotonic() < end, "never refused"
         time.sleep(0.02)
     return status

@@ -95,6 +95,28 @@ def test_a_bundle_is_fetched_kept_and_asked_for_again_within_its_hint(site: Site
     site.play(story)
 
 
+def test_a_bundle_may_be_vouched_for_by_the_public_web(site: Site) -> None:
+    """In the place of its authorities stands here one that vouches for `127.0.0.1`."""
+
+    def believing(path: Path) -> Callable[[], ssl.SSLContext]:
+        return lambda: ssl.create_default_context(cafile=str(path))
+
+    other = site.folder / "web.pem"
+    other.write_bytes(Mint(site.folder / "web", "web.test").root_pem)
+
+    async def story(url: str) -> None:
+        for roots, count in ((other, 0), (site.bootstrap, 1)):
+            endpoints = {DOMAIN: Endpoint(url)}
+            said = site.said.append
+            federation = Federation(
+                endpoints, site.own, lambda: site.now, said, 600, believing(roots)
+            )
+            await federation.tend()
+            assert len(federation.bundles()) == count
+
+    site.play(story)
+
+
 def test_new_roots_are_taken_and_prove_who_serves_the_next(site: Site) -> None:
     async def story(url: str) -> None:
         federation = site.federation(url)
