@@ -8,7 +8,7 @@ streams may write. It does no I/O and is told the time. (RFC 9113.)
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias, cast
 
 import h2.connection
 import h2.events
@@ -17,9 +17,11 @@ from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError as H2ProtocolError
 from h2.exceptions import StreamClosedError, TooManyStreamsError
 from h2.settings import SettingCodes, Settings
+from hpack import Encoder
 
 from ..errors import ProtocolError
 from .h2_budget import RESET, SENT, Budget
+from .h2_encoder import BlockEncoder
 from .h2_frames import FrameCutter, FrameTooLong, GoAway, write_goaway, write_reset
 from .h2_outgoing import Outgoing
 from .lines import Pair
@@ -32,7 +34,6 @@ CANCEL: Final = ErrorCodes.CANCEL
 CALM: Final = ErrorCodes.ENHANCE_YOUR_CALM
 
 _FRAME: Final = 16_384  # bytes of a DATA frame at most, whatever the peer would take
-_TABLE: Final = 4_096  # bytes of our encoder's table at most, whatever the peer offers
 _HEADER_LIST: Final = 65_536  # bytes of a decoded header block; above it nothing is told
 _AHEAD: Final = 65_536  # bytes written ahead of the transport
 _STREAM_WINDOW: Final = 65_535  # bytes of a body that wait on one stream at most
@@ -83,6 +84,10 @@ Event: TypeAlias = Head | Interim | Data | Trailers | Reset | GoAway
 
 class _Connection(h2.connection.H2Connection):
     MAX_CLOSED_STREAMS = _REMEMBERED
+
+    def __init__(self, config: H2Configuration) -> None:
+        super().__init__(config)
+        self.encoder = cast(Encoder, BlockEncoder())
 
 
 class Http2:
@@ -211,8 +216,6 @@ class Http2:
             case h2.events.WindowUpdated() | h2.events.RemoteSettingsChanged():
                 self._writing |= self._stalled
                 self._stalled.clear()
-                if self._h2.encoder.header_table_size > _TABLE:
-                    self._h2.encoder.header_table_size = _TABLE
         return 0
 
     def _drop(self, stream: int) -> None:

@@ -13,8 +13,6 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from hpack import NeverIndexedHeaderTuple
-
 from ..errors import ProtocolError
 from .h1 import Bounds
 from .head import CHUNKED, UNTIL_CLOSE, ReplyHead, RequestHead, read_reply, read_request
@@ -30,23 +28,6 @@ _OF_REQUESTS: Final = frozenset({b":method", b":scheme", b":authority", b":path"
 _OF_REPLIES: Final = frozenset({b":status"})
 _OF_CONNECTIONS: Final = frozenset(
     {b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"}
-)
-# What differs each time, or is secret: it goes into no table of compression (RFC 7541 7.1).
-_NEVER_INDEXED: Final = frozenset(
-    {
-        b"authorization",
-        b"content-length",
-        b"cookie",
-        b"date",
-        b"mcp-name",
-        b"mcp-session-id",
-        b"proxy-authorization",
-        b"set-cookie",
-        b"traceparent",
-        b"tracestate",
-        b"x-api-key",
-        b"x-request-id",
-    }
 )
 
 
@@ -164,7 +145,7 @@ def reply_fields(head: ReplyHead, length: int) -> list[Pair]:
     fields: list[Pair] = [(b":status", b"%d" % head.status)]
     fields += map(_field, head.forward)
     if length >= 0:
-        fields.append(NeverIndexedHeaderTuple(b"content-length", b"%d" % length))
+        fields.append((b"content-length", b"%d" % length))
     return fields
 
 
@@ -181,8 +162,4 @@ def request_fields(request: bytes, scheme: bytes) -> tuple[list[Pair], bytes]:
 
 def _field(line: bytes) -> Pair:
     name, _, value = line.partition(b": ")
-    name = name.lower()
-    if name in _NEVER_INDEXED:
-        never: Pair = NeverIndexedHeaderTuple(name, value[:-2])
-        return never
-    return name, value[:-2]
+    return name.lower(), value[:-2]

@@ -218,16 +218,3 @@ def test_a_frame_that_is_too_long_ends_the_connection_before_it_comes() -> None:
         http2.turn(0.0)
     speaker.hear(said(http2))
     assert speaker.goaway == (0, 6)
-
-
-def test_our_table_of_fields_stays_small_whatever_the_peer_offers() -> None:
-    speaker = Speaker()
-    http2 = met(speaker)
-    speaker.h2.update_settings({SettingCodes.HEADER_TABLE_SIZE: 1 << 24})
-    turned(http2, speaker.out() + speaker.ask("GET", "/"))
-    for number in range(300):
-        http2.head(1, [(b":status", b"100"), (b"x-%d" % number, b"v" * 100)])
-    http2.head(1, OK, end=True)
-    speaker.hear(said(http2))
-    assert speaker.replies[1].status == 200
-    assert http2._h2.encoder.header_table_size == 4_096
