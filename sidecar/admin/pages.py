@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from urllib.parse import parse_qs
 
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from ..net.cluster import Cluster
 from ..net.clusters import Clusters
+from ..net.counters import FAMILY, LOCAL
 from ..observe.journal import Journal
 from ..observe.metrics import Metrics, Stat
 from .server import Make, Page
@@ -103,4 +104,29 @@ def cluster_gauges(clusters: Clusters) -> Iterator[Metric]:
         overflow.add_metric([name], cluster.counters["upstream_rq_pending_overflow"])
         for endpoint in cluster.endpoints.values():
             ejected.add_metric([name, endpoint.address], float(endpoint.ejected))
-    yield from (ejected, connections, pending, overflow)
+    yield from (ejected, connections, pending, overflow, *_cluster_counters(clusters))
+
+
+def _cluster_counters(clusters: Clusters) -> Iterator[Metric]:
+    """Yield how each cluster answered: where versions are clusters, how each version does."""
+    replies = CounterMetricFamily(
+        "sidecar_upstream_replies",
+        "Replies of a cluster by the hundred of their status, copies' among them.",
+        labels=["cluster", "status"],
+    )
+    failures = CounterMetricFamily(
+        "sidecar_upstream_failures",
+        "Calls to a cluster that brought no reply, by why.",
+        labels=["cluster", "why"],
+    )
+    retries = CounterMetricFamily(
+        "sidecar_upstream_retries", "Calls that were tried again.", labels=["cluster"]
+    )
+    for cluster in clusters:
+        name, counters = cluster.spec.name, cluster.counters
+        for hundred, counter in FAMILY.items():
+            replies.add_metric([name, f"{hundred}xx"], counters[counter])
+        for outcome, counter in LOCAL.items():
+            failures.add_metric([name, outcome.value], counters[counter])
+        retries.add_metric([name], counters["upstream_rq_retry"])
+    yield from (replies, failures, retries)

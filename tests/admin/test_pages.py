@@ -114,3 +114,23 @@ async def test_a_request_is_told_by_its_id_while_it_is_remembered() -> None:
         kept.take()
     for query in ("", "id=", "id", "x=1", "id=%00"):
         assert (why(query).status, json.loads(why(query).body)["remembered"]) == (404, 1)
+
+
+@in_memory
+async def test_prometheus_is_told_how_each_cluster_answered() -> None:
+    net = Net(endpoints=("a:80", "b:80"))
+    net.served(await net.lent())
+    net.served(await net.lent(avoid=["a:80"]), b"HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n")
+    lost = await net.lent()
+    lost.reset(net.loop.clock())
+    net.end(lost)
+    samples = {
+        (one.name, *one.labels.values()): one.value
+        for family in cluster_gauges(net.clusters)
+        for one in family.samples
+    }
+    assert samples["sidecar_upstream_replies_total", "files", "2xx"] == 1
+    assert samples["sidecar_upstream_replies_total", "files", "5xx"] == 1
+    assert samples["sidecar_upstream_failures_total", "files", "reset"] == 1
+    assert samples["sidecar_upstream_failures_total", "files", "timeout"] == 0
+    assert samples["sidecar_upstream_retries_total", "files"] == 1

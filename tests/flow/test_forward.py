@@ -252,6 +252,21 @@ async def test_copies_under_way_are_bounded() -> None:
     assert shadow.counters["upstream_rq_mirror_overflow"] == 2
 
 
+@in_memory
+async def test_a_mirrors_long_answer_is_read_to_its_end_and_kept_nowhere() -> None:
+    flow = flow_of(MIRRORED)
+    await flow.called("GET", "/")
+    shadow = flow.server(SHADOW)
+    shadow.say(b"HTTP/1.1 200 OK\r\ncontent-length: 400000\r\n\r\n")
+    for _ in range(4):
+        shadow.say(b"x" * 100_000)
+        await flow.settle()
+    assert flow.world.mirrors.active == 0
+    assert shadow.end == ""
+    await flow.called("GET", "/again")
+    assert flow.loop.dialled(SHADOW) == 1, "its connection is used again"
+
+
 @pytest.mark.parametrize(("chance", "copies"), [(0.09, 1), (0.1, 0)])
 @in_memory
 async def test_a_share_of_calls_is_copied(chance: float, copies: int) -> None:

@@ -277,3 +277,16 @@ async def test_with_a_hash_a_retry_goes_where_it_was() -> None:
     assert status(caller) == 503
     cluster = next(iter(flow.world.clusters))
     assert cluster.counters["upstream_cx_connect_fail"] == 3
+
+
+@in_memory
+async def test_a_session_stays_when_its_versions_are_named_anew() -> None:
+    flow = flow_of({"route": [to("v1", 100), to("v2", 0)]})
+    await begin(flow)
+    renamed = (
+        rule().replace('"name": "v1"', '"name": "old"').replace('"name": "v2"', '"name": "new"')
+    )
+    documents = ALLOW + SERVICES + renamed + routes({"route": [to("new")]})
+    flow.world.adopt(compiled(documents, "http://files.local", ""))
+    assert await go_on(flow) == 200
+    assert asked(flow) == {V1A: 1}
