@@ -18,6 +18,7 @@ from .ca.authority import BACKDATE
 from .ca.identity import load_identity
 from .errors import IdentityError, SidecarError, StartError
 from .net.tls import Identity, Pair, make_identity
+from .remote.ca_client import CaRefusal
 from .remote.ca_enrolment import MAX_AGE, Enrolment, RemoteCa
 from .remote.ca_federation import Endpoint, Federation, read_bundle
 from .remote.ca_http import CaAway
@@ -27,10 +28,12 @@ from .spiffe.svid import X509Svid
 
 _LOOK_EVERY: Final = 1.0  # seconds between looks at the files
 _RETRY: Final = 30.0  # seconds before a failed renewal is tried again, at most
+_REFUSED: Final = 120.0  # seconds before a CA that said no is asked again
 _SOONEST: Final = 1.0  # seconds between two tries at a CA elsewhere
 _LONGEST: Final = 15.0  # seconds before the CA is asked again whom to believe, once it failed
 _LEFT: Final = 10  # tries of a renewal in what is left of a certificate's life
 _CHILD_LIMIT: Final = 60.0
+_ENROLS: Final = ("remote", "folder", "name", "trust_domain")
 _CHANGES: Final = ("svid.pem", "svid_key.pem", "svid_bundle.pem")
 
 
@@ -104,7 +107,7 @@ class Rotation:
     def take(self, spec: IdentitySpec) -> None:
         """Follow another *spec* from now on, if its files can be loaded."""
         before, self.spec = self.spec, spec
-        if (before.remote, before.folder, before.name) != (spec.remote, spec.folder, spec.name):
+        if any(getattr(before, one) != getattr(spec, one) for one in _ENROLS):
             self._enrolment = self._enrol()
             self._refresh_at = 0.0
         if (before.endpoints, before.folder) != (spec.endpoints, spec.folder):
@@ -173,7 +176,10 @@ class Rotation:
     def _bundles(self, own: str, pem: bytes) -> Bundles:
         bundles = [TrustBundle.from_pem(pem, own)]
         if self._federation is not None:
-            bundles += self._federation.bundles()
+            try:
+                bundles += self._federation.bundles()
+            except OSError as error:
+                raise StartError(f"a fetched trust bundle cannot be read: {error}") from None
         for domain, path in self.spec.bundles:
             try:
                 bundles.append(read_bundle(path, domain))
@@ -265,6 +271,8 @@ class Rotation:
         except (SidecarError, OSError) as error:
             said, self.trouble = self.trouble, str(error)
             retry = _RETRY if self._enrolment is None else self._soonest()
+            if isinstance(error, CaRefusal):
+                retry = _REFUSED  # but a new token is tried at once
             self._renew_at = self._wall() + retry * (1 + self._spread() / 2)
             if said != self.trouble:
                 self._say(f"renewal failed and is tried again: {error}")

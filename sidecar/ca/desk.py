@@ -26,7 +26,7 @@ from ..spiffe.id import SpiffeId
 from ..spiffe.revocation import Revocations
 from ..spiffe.svid import X509Svid, verify_path
 from .authority import MAX_REQUEST, PublicKey, host_name, public_key_of
-from .revocations import load_revocations
+from .revocations import load_revocations, revocations_stamp
 from .store import SERVER_PATH, Issued, LocalCa, RotatedAway, open_ca
 from .tokens import Token, TokenStore
 from .turnover import retire
@@ -35,7 +35,8 @@ MAX_BODY: Final = 2 * MAX_REQUEST  # bytes of a question
 _WINDOW: Final = 60.0  # seconds in which refusals are counted
 _MOST_OF_ONE: Final = 20  # refusals in it, from one address; then it waits
 _MOST_LOGGED: Final = 120  # refusals in it that are written down
-_MOST_ADDRESSES: Final = 4096
+_MOST_ISSUED: Final = 120  # certificates in it, for one identity
+_MOST_NAMES: Final = 4096
 
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
@@ -49,27 +50,26 @@ class Answer:
 
 
 @dataclass(slots=True)
-class _Refusals:
-    """How many refusals there were lately, in all and by address; bounded."""
+class _Tally:
+    """How often something happened lately, in all and to each of a bounded number of names."""
 
+    most: int  # to one name within the window
     since: float = 0.0
     total: int = 0
     by: dict[str, int] = field(default_factory=dict)
 
-    def look(self, now: float) -> None:
+    def is_full(self, name: str, now: float) -> bool:
+        """Whether it happened too often to *name*; those beyond the table share its fate."""
         if not self.since <= now < self.since + _WINDOW:
             self.since, self.total = now, 0
             self.by.clear()
+        return self.by.get(name, 0) >= self.most or (
+            name not in self.by and len(self.by) >= _MOST_NAMES
+        )
 
-    def count(self, address: str) -> None:
+    def count(self, name: str) -> None:
         self.total += 1
-        if address in self.by or len(self.by) < _MOST_ADDRESSES:
-            self.by[address] = self.by.get(address, 0) + 1
-
-    def too_many(self, address: str) -> bool:
-        # Beyond the table, who is not in it shares one count: the total.
-        most = _MOST_OF_ONE if len(self.by) < _MOST_ADDRESSES else _MOST_ADDRESSES
-        return self.by.get(address, self.total if len(self.by) >= _MOST_ADDRESSES else 0) >= most
+        self.by[name] = self.by.get(name, 0) + 1
 
 
 class Desk:
@@ -82,7 +82,9 @@ class Desk:
     def __init__(self, folder: Path, *, ttl: float, grace: float, refresh: float) -> None:
         self._ca = open_ca(folder)
         self._ttl, self._grace, self._refresh = ttl, grace, refresh
-        self._refusals = _Refusals()
+        self._refusals = _Tally(_MOST_OF_ONE)
+        self._given = _Tally(_MOST_ISSUED)
+        self._denied: tuple[object, Revocations] | None = None
 
     @property
     def ca(self) -> LocalCa:
@@ -93,8 +95,11 @@ class Desk:
 
     def revocations(self) -> Revocations:
         """Return the deny list as it is now."""
-        found = load_revocations(self._ca.folder, self._ca.trust_domain)
-        return replace(found, refresh_hint=self._refresh)
+        stamp = revocations_stamp(self._ca.folder)
+        if self._denied is None or self._denied[0] != stamp:
+            found = load_revocations(self._ca.folder, self._ca.trust_domain)
+            self._denied = stamp, replace(found, refresh_hint=self._refresh)
+        return self._denied[1]
 
     def tend(self, now: float) -> list[str]:
         """Do what has come due; return what a person should know of it."""
@@ -114,8 +119,7 @@ class Desk:
 
     def join(self, body: bytes, address: str, now: float) -> Answer:
         """Spend a token for a first certificate; *address* is who asks."""
-        self._refusals.look(now)
-        if self._refusals.too_many(address):
+        if self._refusals.is_full(address, now):
             return _no(429, "too_many_refusals", "wait a minute")
         asked = ""
         try:
@@ -136,8 +140,7 @@ class Desk:
 
         OpenSSL has checked its signatures, and not its times.
         """
-        self._refusals.look(now)
-        if self._refusals.too_many(address):
+        if self._refusals.is_full(address, now):
             return _no(429, "too_many_refusals", "wait a minute")
         asked = ""
         try:
@@ -178,6 +181,9 @@ class Desk:
         now: float,
         how: dict[str, str],
     ) -> Answer:
+        if self._given.is_full(str(identity), now):
+            return _no(429, "too_many_certificates", "wait a minute")
+        self._given.count(str(identity))
         issued = self._issued(identity, key, names, now, how)
         document = {"certificate": issued.chain.decode(), "bundle": issued.bundle.decode()}
         return Answer(200, json.dumps(document).encode() + b"\n")

@@ -38,6 +38,15 @@ def load_revocations(folder: Path, trust_domain: str) -> Revocations:
     return found
 
 
+def revocations_stamp(folder: Path) -> object:
+    """Return what changes whenever the deny list on the disk does."""
+    try:
+        found = (folder / REVOKED).stat()
+    except FileNotFoundError:
+        return None
+    return (found.st_mtime_ns, found.st_ino, found.st_size, found.st_mode)
+
+
 def revoke_id(ca: LocalCa, identity: SpiffeId, now: float) -> Revocations:
     """Believe *identity* no more, whatever certificate it shows, until that is undone."""
     with held(ca.folder):

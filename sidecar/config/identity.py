@@ -28,7 +28,8 @@ def _url(text: str) -> str:
     """Return the https URL *text*. Raises Malformed."""
     try:
         parts = urlsplit(text)
-        good = bool(parts.hostname) and parts.port != 0 and parts.username is None
+        host = parts.hostname or "."
+        good = not host.startswith(".") and parts.port != 0 and parts.username is None
     except ValueError:
         good = False
     if not good or not text.isascii() or not text.isprintable() or " " in text:

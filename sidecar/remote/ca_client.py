@@ -63,6 +63,7 @@ class CaClient:
         self._trust_domain = trust_domain
         self._wall = wall
         self._seconds = seconds  # for one question
+        self.denied: Revocations | None = None  # whom even the CA's name does not help
 
     async def join(self, token: Token, identity: SpiffeId) -> Files:
         """Return the first identity, for a *token*. Raises CaAway or CaRefusal."""
@@ -152,6 +153,11 @@ class CaClient:
             svid = judge_chain(chain, Bundles.of([bundle]), self._wall())
             if svid.id != SpiffeId(self._trust_domain, SERVER_PATH):
                 raise IdentityError("not_the_ca", f"`{svid.id}` is not the CA's server")
+            # Else who has the key of a dropped intermediate could go on playing the CA.
+            denied = self.denied
+            why = denied.why(svid.id, svid.serial, svid.signers) if denied is not None else ""
+            if why:
+                raise IdentityError("revoked", why)
 
         return judge
 

@@ -79,10 +79,13 @@ class Enrolment:
         """Take up the deny list that an earlier run has left, and how old it is."""
         path = self._folder / DENIED
         try:
-            self.denied = Revocations.parse(read_public(path))
+            self._take(Revocations.parse(read_public(path)))
             self._seen = path.stat().st_mtime
         except (OSError, StartError, IdentityError):
-            self.denied = None  # and so not ready, until the CA has been asked
+            return  # and so not ready, until the CA has been asked
+
+    def _take(self, denied: Revocations) -> None:
+        self.denied = self._client.denied = denied
 
     def stale(self) -> str:
         """Return why what is known of whom to believe is too old, or ""."""
@@ -145,7 +148,8 @@ class Enrolment:
                 "backup? `sidecar ca revoke` makes a newer one"
             )
         await _in_thread(partial(self._keep, known, bundle, denied))
-        self.denied, self._seen = denied, self._wall()
+        self._take(denied)
+        self._seen = self._wall()
         hints = [one for one in (bundle.refresh_hint, denied.refresh_hint) if one]
         return min(max(min(hints, default=USUAL_REFRESH), _SOONEST), _LONGEST)
 

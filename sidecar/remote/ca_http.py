@@ -71,18 +71,19 @@ async def _ask(
     try:
         judge(writer.get_extra_info("ssl_object"))
         client = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MOST_HEAD)
-        writer.write(_written(client, asked, parts.netloc, parts.path or "/"))
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        writer.write(_written(client, asked, parts.netloc, target))
         return await _answer(client, reader, most)
     finally:
         writer.transport.abort()  # the other side may never say goodbye
 
 
-def _written(client: h11.Connection, asked: Asked, host: str, path: str) -> bytes:
+def _written(client: h11.Connection, asked: Asked, host: str, target: str) -> bytes:
     headers = [("host", host), ("accept", "application/json"), ("connection", "close")]
     if asked.body is not None:
         headers += [("content-type", "application/json"), ("content-length", str(len(asked.body)))]
     method = "GET" if asked.body is None else "POST"
-    parts = [client.send(h11.Request(method=method, target=path, headers=headers))]
+    parts = [client.send(h11.Request(method=method, target=target, headers=headers))]
     if asked.body is not None:
         parts.append(client.send(h11.Data(data=asked.body)))
     parts.append(client.send(h11.EndOfMessage()))

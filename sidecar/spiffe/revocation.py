@@ -43,7 +43,7 @@ class Revocations:
             raise IdentityError("too_large", f"a deny list is over {MAX_DOCUMENT} bytes")
         try:
             made = _read(jiter.from_json(data, catch_duplicate_keys=True, allow_inf_nan=False))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
             raise IdentityError("malformed", f"a deny list cannot be read: {error}") from None
         made.check_size()
         return made

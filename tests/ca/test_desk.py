@@ -266,6 +266,15 @@ def test_a_certificate_that_was_revoked_is_not_renewed_and_another_is(office: Of
     leaf_of(office.renew(good))
 
 
+def test_nobody_gets_certificates_without_end(office: Office) -> None:
+    chain, other = office.member(), office.member(SpiffeId.of_short("agent/other"))
+    answers = [office.renew(chain).status for _ in range(121)]
+    assert answers[:100] == [200] * 100
+    assert answers[-1] == 429
+    leaf_of(office.renew(other))
+    leaf_of(office.renew(chain, now=NOW + 61))
+
+
 # -- what to believe
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from sidecar.ca.desk import Answer, Desk
 from sidecar.ca.identity import load_identity
-from sidecar.ca.revocations import revoke_id
+from sidecar.ca.revocations import drop_authorities, revoke_id
 from sidecar.ca.store import key_pem, make_ca, new_key
 from sidecar.ca.tokens import TokenStore
 from sidecar.errors import StartError
@@ -238,6 +238,19 @@ EXPIRED = b'{"reason":"expired","message":"the certificate has expired"}'
 def once(answer: Answer) -> Callable[[Answer], Answer]:
     answers = [answer]
     return lambda real: answers.pop() if answers else real
+
+
+def test_who_has_a_dropped_intermediates_key_cannot_play_the_ca(site: Site) -> None:
+    async def story(enrolment: Enrolment) -> None:
+        await enrolment.renew()
+        stolen = site.ca.issuer.certificate.sha256
+        drop_authorities(site.ca, {stolen}, time.time())
+        await enrolment.refresh()  # the last thing that is believed of it
+        for asking in (enrolment.refresh, enrolment.renew):
+            with pytest.raises(CaAway, match="was dropped"):
+                await asking()
+
+    site.play(story)
 
 
 def test_an_older_list_is_not_taken_for_a_newer_one(site: Site) -> None:

@@ -61,6 +61,8 @@ BROKEN = [
     b'{"trust_domain":"a","sequence":1,"ids":["x"],"serials":{},"authorities":[]}',
     b'{"trust_domain":"a","sequence":1,"ids":[],"serials":{"zz":1},"authorities":[]}',
     b'{"trust_domain":"a","sequence":1,"ids":[],"serials":[],"authorities":[]}',
+    b'{"trust_domain":"a","sequence":1,"ids":[],"serials":{"1":9%s},"authorities":[]}'
+    % (b"9" * 400),
     b'{"trust_domain":"a","sequence":1,"ids":[],"serials":{},"authorities":[1]}',
     b'{"trust_domain":"a","sequence":1,"ids":[],"serials":{},"authorities":[],"refresh_hint":0}',
     b'{"sequence":1,"sequence":1,"trust_domain":"a","ids":[],"serials":{},"authorities":[]}',
