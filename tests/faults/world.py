@@ -136,7 +136,7 @@ class World:
         idle = sum(server.live for server in self.servers.values())
         found = {
             "callers": stats["server.total_connections"],
-            "tasks": stats["server.tasks"] - self.before["tasks"],
+            "tasks": max(0, stats["server.tasks"] - self.before["tasks"]),
             "bugs": stats["server.internal_faults"],
             "descriptors": max(0, self.descriptors() - idle - self.before["descriptors"]),
             "connections": stats_of(stats, "upstream_cx_active") - idle,
