@@ -16,6 +16,7 @@ from .config.limits import Limits
 from .config.snapshot import Service
 from .errors import UpstreamError
 from .http.h1 import Request
+from .http.head import ReplyHead
 from .net.caller import Caller
 from .net.lease import Lease
 from .net.wake import Wake
@@ -105,6 +106,8 @@ async def _exchange(method: str, data: bytes, permit: Permit, cluster: str, worl
         while up.reply.head is None or not up.reply.whole:
             if up.fault is not None:
                 raise up.fault
+            if up.reply.head is not None and method == "GET" and _listens(up.reply.head):
+                break  # a stream without an end would only take another copy's place
             await wake
             up.take()
         up.take()
@@ -114,3 +117,8 @@ async def _exchange(method: str, data: bytes, permit: Permit, cluster: str, worl
         raise
     finally:
         lease.end(world.now())
+
+
+def _listens(head: ReplyHead) -> bool:
+    """Whether what follows is a stream of events."""
+    return head.content_type.partition(b";")[0].strip().lower() == b"text/event-stream"

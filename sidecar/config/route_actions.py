@@ -132,6 +132,14 @@ def _check_retries(retries: Retries, node: MapNode, path: str, notes: Notes) -> 
             node.get("retryOn") or node,
             help="write names such as `connect-failure`, `gateway-error`, `reset`, or statuses",
         )
+    elif "retriable-headers" in (retries.retry_on or ""):
+        notes.warning(
+            "SC0303",
+            f"`retriable-headers` in {path}.retryOn has no effect",
+            node.get("retryOn") or node,
+            why="no route can name the headers",
+            help="remove it",
+        )
 
 
 RETRIES: Final = Struct(

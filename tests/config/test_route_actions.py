@@ -134,3 +134,9 @@ def test_what_an_action_may_not_say(fields: dict[str, Any], code: str, document:
     loaded = document("VirtualService", service(**fields))
     assert {problem.code for problem in loaded.errors} == {code}
     assert loaded.documents == ()
+
+
+def test_a_condition_that_never_holds_draws_a_warning(document: Document) -> None:
+    loaded = document("VirtualService", service(retries={"retryOn": "5xx,retriable-headers"}))
+    assert codes(loaded) == ["SC0303"]
+    assert len(loaded.documents) == 1

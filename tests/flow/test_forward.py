@@ -267,6 +267,19 @@ async def test_a_mirrors_long_answer_is_read_to_its_end_and_kept_nowhere() -> No
     assert flow.loop.dialled(SHADOW) == 1, "its connection is used again"
 
 
+@in_memory
+async def test_of_a_stream_that_is_only_listened_to_no_copy_goes_on() -> None:
+    flow = flow_of(MIRRORED)
+    await flow.called("GET", "/mcp")
+    stream = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
+    await flow.answer(stream, SHADOW)
+    assert flow.world.mirrors.active == 0
+    assert flow.server(SHADOW).end == "aborted"
+    await flow.called("POST", "/mcp", b"x")
+    await flow.answer(stream + b"data: 1\n\n", SHADOW)
+    assert flow.world.mirrors.active == 1, "what answers a call ends by itself"
+
+
 @pytest.mark.parametrize(("chance", "copies"), [(0.09, 1), (0.1, 0)])
 @in_memory
 async def test_a_share_of_calls_is_copied(chance: float, copies: int) -> None:
