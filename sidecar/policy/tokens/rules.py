@@ -1,9 +1,9 @@
 """What the tokens of a call prove: the claims of its caller, or a refusal.
 
-All rules of a workload count together, as in Envoy: no token passes without claims; a
-rule that accepts every token it finds gives the claims. Stricter than there, a token
-that no rule accepts refuses the call though another was accepted, and what rules set
-for the server is dropped from outside in any spelling. Tokens are never told on.
+All rules of a workload count together, as in Istio: no token passes without claims; the
+first rule that accepts every token in its own places gives the claims, whatever stands in
+others. Stricter than there, what no rule has accepted never reaches the server, and what
+rules set for it is dropped from outside in any spelling. Tokens are never told on.
 """
 
 from __future__ import annotations
