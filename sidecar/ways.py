@@ -7,7 +7,6 @@ nothing is sent here.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from .config.snapshot import Service
@@ -39,26 +38,31 @@ def find_way(call: Call, service: Service, world: World, life: float) -> Way | R
     *life* is how many seconds an unused session is remembered. Raises PathError where a
     rewritten path would lead elsewhere.
     """
-    asked = _asked(call)
     action, match = service.way.action, None
     if service.routes is not None:
-        found = service.routes.find(asked)
+        found = service.routes.find(_asked(call))
         if found is None:
             return NO_ROUTE
         action, match = found
-    session = _session(call)
+    session, clusters = _session(call), world.clusters
     if not session:
-        chance = world.clusters.random()
-        return _to(action.destination(chance), action, match, asked, service, world.clusters)
+        one = action.destination(clusters.random())
+        if one.hash_on is None and service.routes is None:
+            return service.way
+        return _to(one, action, match, call, clusters)
     for one in action.destinations:
         binding = world.sessions.find(one.host, session, world.now(), life)
         if binding is not None:
-            return _home(one, binding, session, action, match, asked, service, world.clusters)
+            home = _home(one, binding, action, service, clusters)
+            if home is None:
+                return GONE
+            chosen = next((d for d in action.destinations if d.cluster == home), one)
+            at = binding.address
+            return _to(chosen, action, match, call, clusters, session, cluster=home, at=at)
     # Nobody knows where it began, as after a restart: all its calls go to one server, which
     # either knows it or has its client begin anew.
     one = action.destination(point(session))
-    way = _to(one, action, match, asked, service, world.clusters)
-    return replace(way, key=session, session=session)
+    return _to(one, action, match, call, clusters, session, key=session)
 
 
 def _asked(call: Call) -> Asked:
@@ -92,26 +96,38 @@ def _to(
     one: Destination,
     action: Action,
     match: TextMatch | None,
-    asked: Asked,
-    service: Service,
+    call: Call,
     clusters: Clusters,
+    session: bytes = b"",
+    *,
+    cluster: str = "",
+    at: str = "",
+    key: bytes | None = None,
 ) -> Way:
-    """Return the way to *one* destination."""
-    key, given = _key(one.hash_on, asked, clusters)
+    """Return the way to *one* destination, or to another *cluster* in its place."""
+    given = None
+    if one.hash_on is not None and not session:
+        key, given = _key(one.hash_on, _asked(call), clusters)
     path, authority = "", one.authority
     if action.rewrite is not None:
-        path = action.rewrite.path(asked.path, match) if action.rewrite.uri else ""
+        path = action.rewrite.path(call.path, match) if action.rewrite.uri else ""
         authority = action.rewrite.authority or authority
     return Way(
         action,
-        one.cluster,
+        cluster or one.cluster,
         one.host,
         key,
-        path=path,
-        authority=authority,
-        request=tuple(edit for edit in (one.request, action.request) if edit is not None),
-        reply=tuple(edit for edit in (one.reply, action.reply, given) if edit is not None),
+        at,
+        path,
+        authority,
+        _these(one.request, action.request),
+        _these(one.reply, action.reply, given),
+        session,
     )
+
+
+def _these(*edits: Edit | None) -> tuple[Edit, ...]:
+    return tuple([edit for edit in edits if edit is not None])
 
 
 def _key(on: HashOn | None, asked: Asked, clusters: Clusters) -> tuple[bytes | None, Edit | None]:
@@ -126,22 +142,12 @@ def _key(on: HashOn | None, asked: Asked, clusters: Clusters) -> tuple[bytes | N
 
 
 def _home(
-    one: Destination,
-    binding: Binding,
-    session: bytes,
-    action: Action,
-    match: TextMatch | None,
-    asked: Asked,
-    service: Service,
-    clusters: Clusters,
-) -> Way | Refusal:
-    """Return the way to where a session lives, while that is there."""
-    names = [binding.cluster, *(d.cluster for d in action.destinations if d.host == one.host)]
+    one: Destination, binding: Binding, action: Action, service: Service, clusters: Clusters
+) -> str | None:
+    """Return the cluster through which a session's server is reached, while that is there."""
+    if clusters.has(binding.cluster, binding.address):
+        return binding.cluster
+    names = [other.cluster for other in action.destinations if other.host == one.host]
     if one.host == service.way.host:
         names.append(service.cluster)
-    name = next((name for name in names if clusters.has(name, binding.address)), None)
-    if name is None:
-        return GONE
-    chosen = next((d for d in action.destinations if d.cluster == name), one)
-    way = _to(chosen, action, match, asked, service, clusters)
-    return replace(way, cluster=name, key=None, at=binding.address, session=session)
+    return next((name for name in names if clusters.has(name, binding.address)), None)

@@ -198,7 +198,7 @@ class Action:
         return next(one for one in reversed(self.destinations) if one.weight or not self.total)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # as one is made for many a call; nobody changes one
 class Way:
     """How one call goes: by which action, to which cluster, and where in it.
 
