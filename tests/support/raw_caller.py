@@ -70,6 +70,10 @@ class Caller:
             head.append(f"content-length: {len(body)}")
         self.sock.sendall("\r\n".join([*head, "", ""]).encode() + body)
 
+    def heard(self, data: bytes) -> None:
+        """Take *data* that somebody else has read off the socket."""
+        self._data += data
+
     def reply(self, method: str = "GET") -> Reply:
         """Return the next final reply, whole; interim ones are passed over."""
         while True:
