@@ -7,11 +7,13 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from support.e2e import Daemon, Mesh
 from support.server2 import Recorder2
 from support.speaker import Caller2
+from support.two_sidecars import HOST, Near, Pair
 from support.wire import Heard, Recorder, eventually, reply, tool
 
 ALICE_MAY = """\
@@ -158,6 +160,7 @@ def test_a_drain_says_goaway_and_lets_what_runs_finish(mesh: Mesh) -> None:
         while not one.replies[1].ended:
             assert one.more()
         assert one.replies[1].status == 200
+        one.sock.close()
         assert daemon.process.wait(15) == 0
 
 
@@ -209,3 +212,24 @@ def test_an_upgrade_in_plaintext_without_that_is_told_and_does_not_act(mesh: Mes
             assert alice.ask("GET", "/mcp").status == 200
         assert "SC0613" in daemon.said()
         assert server.heard
+
+
+def test_two_sidecars_agree_on_it_and_share_one_connection(tmp_path: Path) -> None:
+    upgrade = "---\n" + UPGRADE.replace("127.0.0.1", HOST).replace("mcp-prod", "agent")
+
+    def ask(near: Near, told: list[int]) -> None:
+        with near.local() as one:
+            told += [one.ask("POST", "/mcp", tool("search")).status for _ in range(10)]
+
+    with Recorder() as server, Pair(tmp_path).run(server.url, more=upgrade) as (near, far):
+        told: list[int] = []
+        threads = [threading.Thread(target=ask, args=(near, told)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        assert told == [200] * 80
+        assert near.stats()[f"cluster.{HOST}.upstream_cx_total"] == 1
+        assert far.stats()["server.total_connections"] == 1
+        assert "sa/alice" in server.heard[0].get("x-forwarded-client-cert")
+        assert "a fault in" not in near.said() + far.said()
