@@ -19,9 +19,11 @@ RUN /opt/build/bin/pip wheel -q --no-deps --no-build-isolation -w /src/dist . \
 
 FROM ${BASE}
 COPY --from=build /opt/sidecar /opt/sidecar
-# The state is the only place that is written to; nobody else's user has this number.
-RUN mkdir -p -m 0700 /var/lib/sidecar /run/sidecar && chown 10001:10001 /var/lib/sidecar /run/sidecar
-ENV PATH=/opt/sidecar/bin:$PATH XDG_RUNTIME_DIR=/run PYTHONDONTWRITEBYTECODE=1
+# State, sockets and what is lent are all that this user has, and nobody else has its number.
+RUN set -- /var/lib/sidecar /run/sidecar /run/credentials \
+ && mkdir -p -m 0700 "$@" && chown 10001:10001 "$@"
+ENV PATH=/opt/sidecar/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
+    STATE_DIRECTORY=/var/lib/sidecar RUNTIME_DIRECTORY=/run/sidecar CREDENTIALS_DIRECTORY=/run/credentials
 WORKDIR /var/lib/sidecar
 USER 10001:10001
 EXPOSE 8443

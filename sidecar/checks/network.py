@@ -18,17 +18,22 @@ from .outcome import Outcome, bad, good
 
 _PATIENCE: Final = 2.0  # seconds for one connection
 _MOST: Final = 64  # addresses of this machine that are tried
+_START: Final = "start the sidecar, or see why it ended"
 _SIOCGIFADDR: Final = 0x8915
 
 
 def ports(snapshot: Snapshot, *, running: bool) -> Iterator[Outcome]:
     """Say of every inbound whether it is free (before a start) or answers (*running*)."""
     for listen in snapshot.services:
+        if listen.startswith("unix:"):  # is put in the place of an old one, so it is always free
+            error = unreachable_unix(listen.removeprefix("unix:")) if running else ""
+            yield bad("port", f"{listen}: {error}", _START) if error else good("port", listen)
+            continue
         host, port = split(listen)
         if running:
             error = unreachable(_own(host), port)
             yield (
-                bad("port", f"{listen}: {error}", "start the sidecar, or see why it ended")
+                bad("port", f"{listen}: {error}", _START)
                 if error
                 else good("port", f"{listen} answers")
             )
@@ -56,7 +61,8 @@ def servers(snapshot: Snapshot) -> Iterator[Outcome]:
         for endpoint in cluster.endpoints:
             reached = _reached(endpoint.address)
             yield reached
-            if reached.ok and not endpoint.address.startswith("unix:"):
+            # Over mTLS it is another sidecar that is reached, and that is open to the network.
+            if reached.ok and cluster.tls is None and not endpoint.address.startswith("unix:"):
                 yield _around(endpoint.address, here)
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from .debian import run
+from .debian_tree import run
 
 ROOT = Path(__file__).parents[2]
 STEPS = Path(__file__).parent / "machine"
