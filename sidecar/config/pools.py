@@ -12,7 +12,7 @@ from typing import Final
 from ..upstream.endpoint import Keepalive
 from .nodes import MapNode, Node, ScalarNode
 from .problem import Notes
-from .schema import DROPPED, Field, Form, Struct, Support, Unused
+from .schema import DROPPED, Field, Form, ListOf, Struct, Support, Unused
 from .traffic_specs import (
     ConnectionPool,
     H2UpgradePolicy,
@@ -105,8 +105,11 @@ OUTLIER: Final = Struct(
             Support.LATER,
             "Istio has replaced it: write `consecutiveGatewayErrors` or `consecutive5xxErrors`.",
         ),
-        Unused(
-            "outlierDetectionHttpErrorCodes", Support.LATER, "Errors are the statuses from 500 on."
+        Field(
+            "outlierDetectionHttpErrorCodes",
+            ListOf(Whole(100, 599), most=64),
+            "Statuses that are errors besides 5xx, such as 429.",
+            "also_errors",
         ),
     ),
     check=_check_outlier,

@@ -86,6 +86,7 @@ class Outlier:
     ) -> None:
         self._spec = spec
         self._enforcing = _enforcing(spec)
+        self._also = _also(spec)
         self._rand = rand
         self._known: dict[str, Endpoint] = {one.address: one for one in endpoints}
         self._due = -inf
@@ -132,6 +133,7 @@ class Outlier:
             known[new.address] = kept
         self._spec, self._known = spec, known
         self._enforcing = _enforcing(spec)
+        self._also = _also(spec)
         if spec is None:
             for endpoint in known.values():
                 endpoint.ejected = False
@@ -144,9 +146,9 @@ class Outlier:
     def report_status(self, endpoint: Endpoint, status: int, now: float) -> Events:
         """Count a reply's HTTP status; return what came of it, mostly nothing.
 
-        Whatever is no 5xx is a success here, 4xx too.
+        Whatever is no 5xx is a success here, 4xx too, unless the spec names it.
         """
-        if status < 500 or status > 599:
+        if (status < 500 or status > 599) and status not in self._also:
             endpoint.good += 1
             endpoint.run_5xx = endpoint.run_gateway = 0
             return ()
@@ -355,6 +357,11 @@ class _Tally:
     def rate(self) -> float:
         """Successes in percent; asked only of who was called."""
         return 100.0 * self.good / self.calls
+
+
+def _also(spec: OutlierSpec | None) -> frozenset[int]:
+    """The statuses besides 5xx that are errors."""
+    return frozenset() if spec is None else spec.also_errors
 
 
 def _enforcing(spec: OutlierSpec | None) -> dict[Kind, int]:

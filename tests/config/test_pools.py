@@ -66,9 +66,12 @@ def test_every_field_of_an_outlier_detection_comes_out(document: Document) -> No
         "baseEjectionTime": "2m",
         "maxEjectionPercent": 60,
         "minHealthPercent": 70,
+        "outlierDetectionHttpErrorCodes": [401, 429],
     }
     found = policy(document("DestinationRule", rule(outlierDetection=written)))
-    assert found.outlier_detection == OutlierDetection(1, 2, True, 3, 1.0, 120.0, 60, 70)
+    assert found.outlier_detection == OutlierDetection(
+        1, 2, True, 3, 1.0, 120.0, 60, 70, (401, 429)
+    )
 
 
 def test_every_field_of_a_pool_that_acts_comes_out(document: Document) -> None:
