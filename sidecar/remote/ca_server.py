@@ -128,7 +128,7 @@ class CaServer:
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(limit=_MOST_HEAD)
         protocol = asyncio.StreamReaderProtocol(reader)
-        transport: asyncio.BaseTransport | None = None
+        transport: asyncio.Transport | None = None
         try:
             async with asyncio.timeout(_PATIENCE):
                 transport, _ = await loop.connect_accepted_socket(
@@ -136,12 +136,14 @@ class CaServer:
                 )
                 writer = asyncio.StreamWriter(transport, protocol, reader, loop)
                 await self._converse(reader, writer, ip)
+                writer.close()
+                await writer.wait_closed()
         except (OSError, TimeoutError, h11.ProtocolError):
             pass  # who cannot ask sees the closed connection
         finally:
             self._live -= 1
             if transport is not None:
-                transport.close()
+                transport.abort()  # who does not take the end is not waited for any longer
             else:
                 sock.close()
 

@@ -63,6 +63,7 @@ class Site:
             try:
                 await story(self.enrolment(f"https://{server.address}"))
             finally:
+                await asyncio.sleep(0.05)  # who has hung up is gone, then
                 await server.stop()
 
         asyncio.run(act())
@@ -180,13 +181,17 @@ def test_a_slow_ca_is_waited_for_so_long_and_no_longer(site: Site) -> None:
         async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.read()
             writer.close()
+            await writer.wait_closed()
+            gone.set()
 
+        gone = asyncio.Event()
         server = await asyncio.start_server(silent, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         url = f"https://127.0.0.1:{port}"
         client = CaClient(url, "cluster.local", time.time, seconds=0.3)
         with pytest.raises(CaAway, match="no answer within"):
             await client._pinned("ab" * 32)
+        await gone.wait()
         server.close()
 
     site.play(story)
