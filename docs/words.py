@@ -222,6 +222,11 @@ EVENTS = (
         "a server was refused, or refused us",
         "`reason` ([list](refusals.md#handshakes-with-servers)), `upstream`, `detail`",
     ),
+    (
+        "`connection_broken`",
+        "a caller broke HTTP/2, or made too much work for nothing, and was told GOAWAY",
+        "`peer`, `detail`",
+    ),
     ("`reloaded`", "a configuration was taken", ""),
     ("`reload_refused`", "one was not, and the old one stays", "`why`"),
     (

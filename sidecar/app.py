@@ -209,6 +209,7 @@ class App:
             streams=limits.streams,
             http2=service.http2,
             h2c=service.h2c,
+            broke=self._broke,
         )
 
     def _identify(self, transport: asyncio.BaseTransport, down: Connection) -> Peer | None:
@@ -377,6 +378,9 @@ class App:
         failures[reason] = failures.get(reason, 0) + 1
         told = {"reason": reason, "upstream": endpoint, "detail": detail[:200]}
         self._world.journal.event({"event": "upstream_handshake_failed", **told})
+
+    def _broke(self, peer: str, why: str) -> None:
+        self._world.journal.event({"event": "connection_broken", "peer": peer, "detail": why[:200]})
 
     def _shook(self) -> None:
         self._metrics.handshakes += 1

@@ -85,6 +85,10 @@ class Connection(Protocol):
         """Close at once."""
 
 
+def _nobody(peer: str, why: str) -> None:
+    """Tell nobody."""
+
+
 Serve: TypeAlias = Callable[[Request, Caller], Awaitable[None]]
 
 
@@ -114,3 +118,4 @@ class Door:
     streams: int = 100  # requests under way at once on one HTTP/2 connection
     http2: bool = True  # offered to callers over TLS
     h2c: bool = False  # taken from callers without TLS who begin with it
+    broke: Callable[[str, str], None] = _nobody  # a connection was ended: its peer, and why

@@ -131,6 +131,7 @@ class Downstream2(Framed):
         self._watch()
 
     def _broken(self, fault: ProtocolError) -> None:
+        self.door.broke(self.peer.address, str(fault))
         self._leave()
 
     def _watch(self) -> None:

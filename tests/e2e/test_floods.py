@@ -167,6 +167,11 @@ def chained(flood: Callable[[], Iterator[bytes]]) -> Iterator[bytes]:
     yield from flood()
 
 
+def test_each_is_written_down(daemon: Daemon) -> None:
+    line = daemon.event(event="connection_broken")
+    assert line["detail"].startswith("HTTP/2: ")
+
+
 def test_nothing_is_left_behind_and_no_bug_was_met(daemon: Daemon) -> None:
     deadline = time.monotonic() + 10
     while daemon.stats()["server.total_connections"] and time.monotonic() < deadline:
