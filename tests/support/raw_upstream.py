@@ -69,6 +69,13 @@ class Connection:
         except OSError:
             self.close()
 
+    def hear(self) -> bytes:
+        """Wait for bytes of another protocol than ours; nothing once the peer has gone."""
+        try:
+            return self._sock.recv(_PIECE)
+        except OSError:
+            return b""
+
     def stream(self, total: int, piece: bytes = b"x" * _PIECE) -> None:
         """Send *total* bytes of body in pieces; `server.sent` tells how many have gone."""
         while total > 0 and self.open:
@@ -203,6 +210,11 @@ class RawUpstream:
             time.sleep(0.01)
         return True
 
+    def hang_up(self) -> None:
+        """Close every connection that is open."""
+        for connection in list(self._live):
+            connection.close()
+
     def __enter__(self) -> RawUpstream:
         self._sock.listen(128)
         self._spawn(self._accept)
@@ -212,8 +224,7 @@ class RawUpstream:
         # A thread that waits in `accept` is woken by a shutdown, not by a close.
         self._sock.shutdown(socket.SHUT_RDWR)
         self._sock.close()
-        for connection in list(self._live):
-            connection.close()
+        self.hang_up()
         for thread in self._threads:
             thread.join(PATIENCE)
             assert not thread.is_alive(), "a script did not end"
