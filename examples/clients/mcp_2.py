@@ -1,7 +1,8 @@
-"""A client on the MCP SDK 2.x through a sidecar: python mcp_2.py URL CERTS
+"""A client on the MCP SDK 2.x through a sidecar: python mcp_2.py URL [CERTS]
 
 CERTS is the folder that `sidecar issue-cert NS/SA` wrote: our certificate and
-key, and the bundle that the server's certificate must end in.
+key, and the bundle that the server's certificate must end in. A client beside
+a sidecar of its own needs none: that one shows its certificate.
 """
 
 from __future__ import annotations
@@ -15,12 +16,16 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
 
-async def main(url: str, certs: str) -> None:
+def proof(certs: str) -> ssl.SSLContext:
     tls = ssl.create_default_context(cafile=f"{certs}/svid_bundle.pem")
     tls.load_cert_chain(f"{certs}/svid.pem", f"{certs}/svid_key.pem")
+    return tls
+
+
+async def main(url: str, certs: str = "") -> None:
     timeout = httpx2.Timeout(30, read=300)
     async with (
-        httpx2.AsyncClient(verify=tls, timeout=timeout) as http,
+        httpx2.AsyncClient(verify=proof(certs) if certs else True, timeout=timeout) as http,
         Client(streamable_http_client(url, http_client=http)) as client,
     ):
         tools = (await client.list_tools()).tools

@@ -14,7 +14,8 @@ from support.daemon import PYTHON, Sidecar, free_port, issue, running
 from support.sdk_env import legacy_python
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-WRITTEN = ("8443", "15000", "9001", "9002", "9003")
+SERVERS = ("9001", "9002", "9003")
+WRITTEN = ("8443", "15000", "15001", "15002", *SERVERS)
 GATEWAY = "agent-prod/agent-gateway"
 
 pytestmark = pytest.mark.timeout(300)
@@ -24,9 +25,10 @@ pytestmark = pytest.mark.timeout(300)
 def example(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
     """The example's folder, its servers and its sidecar, started as the README does."""
     folder = tmp_path_factory.mktemp("examples")
-    shutil.copytree(EXAMPLES / "files", folder / "files")
+    for name in ("files", "agent"):
+        shutil.copytree(EXAMPLES / name, folder / name)
     ports = {written: str(free_port()) for written in WRITTEN}
-    for path in (folder / "files").rglob("*.yaml"):
+    for path in folder.rglob("*.yaml"):
         pattern = re.compile(rf"\b({'|'.join(WRITTEN)})\b")
         path.write_text(pattern.sub(lambda found: ports[found[1]], path.read_text()))
     (folder / "served" / "drafts").mkdir(parents=True)
@@ -34,7 +36,7 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
     issue(folder, "mcp-prod/files", "--dns", "localhost", "--dns", "127.0.0.1")
     issue(folder, GATEWAY)
     with ExitStack() as stack:
-        for written in WRITTEN[2:]:
+        for written in SERVERS:
             listen = f"127.0.0.1:{ports[written]}"
             argv = [PYTHON, "-m", "sidecar.demo.server", "--root", "served", "--listen", listen]
             stack.enter_context(running(f"server-{written}", argv, folder)).wait_for("listening")
@@ -63,6 +65,20 @@ def test_the_client_of_the_1_line_sees_what_it_may_use(
     python = legacy_python(request.config.cache.mkdir("mcp1"))
     said = client(python, "mcp_1.py", example)
     assert said == "tools: list_files, read_file, write_file\nnotes.txt\n"
+
+
+def test_a_client_beside_its_own_sidecar_needs_no_certificate(example: Sidecar) -> None:
+    text = (example.folder / "agent" / "sidecar.yaml").read_text()
+    ports = [int(port) for port in re.findall(r"127\.0\.0\.1:(\d+)", text)]
+    argv = [PYTHON, "-m", "sidecar", "run", "-c", "agent/sidecar.yaml"]
+    with running("agent", argv, example.folder) as process:
+        near = Sidecar(example.folder, process, *ports)
+        near.wait_ready()
+        script = EXAMPLES / "clients" / "mcp_2.py"
+        asked = [PYTHON, script, f"http://127.0.0.1:{near.port}/mcp"]
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr + process.said()
+    assert done.stdout == "tools: list_files, read_file, write_file\nnotes.txt\n"
 
 
 @pytest.mark.parametrize(
