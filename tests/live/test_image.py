@@ -14,14 +14,11 @@ from support.compose import Compose
 from support.debian import ROOT, needs
 from support.debian_tree import run
 from support.image import Builder, Image
+from support.pages import Page
 
 pytestmark = [needs("buildah", "debootstrap"), pytest.mark.timeout(900)]
 
-CALLS = [
-    "files read_file 200 hello from files",
-    "notes list_files 200 today.txt",
-    "notes read_file 403 RBAC: access denied",
-]
+CALLS = Page(ROOT / "docs/how-to/run-in-containers.md").block("text", "files").splitlines()
 
 
 @pytest.fixture(scope="module")

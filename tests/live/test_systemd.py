@@ -6,13 +6,15 @@ The steps are in `support/machine/steps.py`; here is what each must have found.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.debian import needs
-from support.nspawn import Machine
+from support.nspawn import PAGE, STEPS, Machine
+from support.pages import Page
 
 pytestmark = [needs("systemd-nspawn", "debootstrap"), pytest.mark.timeout(900)]
 
@@ -35,6 +37,14 @@ def found(boots: Boots, step: str, boot: str = "first") -> Any:
 
 def is_up(unit: dict[str, str]) -> bool:
     return (unit["ActiveState"], unit["SubState"]) == ("active", "running")
+
+
+def test_every_command_of_the_page_is_one_of_the_steps() -> None:
+    """The blocks that are marked `bash` are run inside of the machine, each by its beginning."""
+    steps = (STEPS / "steps.py").read_text()
+    begun = re.findall(r'told\("(.+?)"\)', steps)
+    blocks = Page(PAGE).blocks("bash")
+    assert [sum(block.startswith(one) for one in begun) for block in blocks] == [1] * len(blocks)
 
 
 def test_the_ca_is_a_service_of_a_user_that_is_nobody_else(boots: Boots) -> None:

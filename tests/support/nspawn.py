@@ -24,6 +24,7 @@ from .debian_tree import run
 
 ROOT = Path(__file__).parents[2]
 STEPS = Path(__file__).parent / "machine"
+PAGE = ROOT / "docs" / "how-to" / "run-as-a-service.md"
 PATIENCE = 100.0  # seconds of one boot, all its steps included
 
 _STEPS_UNIT = """\
@@ -85,6 +86,7 @@ class Machine:
         wanted.mkdir(exist_ok=True)
         (wanted / "steps.service").symlink_to("/etc/systemd/system/steps.service")
         shutil.copytree(STEPS, self.tree / "opt/steps/machine")
+        shutil.copy(PAGE, self.tree / "opt/steps/page.md")
         (self.tree / "etc/machine-id").write_text("")
 
     def _nspawn(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
 from collections.abc import Callable
@@ -40,6 +41,19 @@ def must(*argv: str) -> str:
         journal = ran("journalctl", "-b", "-n", "60", "--no-pager")[1]
         raise RuntimeError(f"{argv} ended with {code}\n{said}\n{journal}")
     return said
+
+
+def page_block(kind: str, start: str) -> str:
+    """Return the one block of the page on services that begins with *start*."""
+    page = Path("/opt/steps/page.md").read_text()
+    blocks = re.findall(rf"^```{kind}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    [found] = [block for block in blocks if block.startswith(start)]
+    return str(found)
+
+
+def told(start: str) -> str:
+    """Do what the page on services says, in the block that begins with *start*."""
+    return must("bash", "-euc", page_block("bash", start))
 
 
 def secret(*argv: str) -> str:

@@ -20,9 +20,11 @@ from .shell import (
     leaf,
     modes,
     must,
+    page_block,
     ran,
     secret,
     shown,
+    told,
     until,
 )
 
@@ -40,17 +42,6 @@ ExecStart=/opt/sidecar/bin/python -m sidecar.demo.server --root /srv/files --lis
 [Install]
 WantedBy=multi-user.target
 """
-BOOTSTRAP = """\
-apiVersion: sidecar/v1
-kind: Sidecar
-metadata: {name: files, namespace: mcp}
-spec:
-  identity: {ca: "https://127.0.0.1:8444"}
-  inbound:
-  - listen: 0.0.0.0:8443
-    to: http://127.0.0.1:9000
-  documents: [./policies]
-"""
 POLICY = """\
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
@@ -63,8 +54,8 @@ spec:
 
 
 def a_ca_is_made_and_started() -> Facts:
-    made = must(SIDECAR, "ca", "init", "--ca", CA)
-    must("systemctl", "enable", "--now", "sidecar-ca.service")
+    told("ln -s")
+    made = told("sidecar ca init")
     return {"made": made, "unit": shown("sidecar-ca.service"), "files": modes(Path(CA))}
 
 
@@ -78,14 +69,11 @@ def a_server_is_started() -> Facts:
 
 def a_sidecar_joins_with_a_token_and_is_started() -> Facts:
     (ETC / "policies").mkdir(parents=True)
-    (ETC / "files.yaml").write_text(BOOTSTRAP)
+    (ETC / "files.yaml").write_text(page_block("yaml", "apiVersion"))
     (ETC / "policies/access.yaml").write_text(POLICY.format(tools='["read_file"]'))
-    token = secret("ca", "token", "mcp/files", "--ca", CA, "--dns", "127.0.0.1")
-    path = ETC / "files.token"
-    path.touch(0o600)
-    path.write_text(token)
-    must("systemctl", "enable", "--now", FILES)
-    path.unlink()
+    told("umask 077")
+    token = (ETC / "files.token").read_text().strip()
+    told("systemctl enable --now sidecar@files.service")
     said = journal() + must("systemctl", "show", FILES)
     environment = Path(f"/proc/{shown(FILES)['MainPID']}/environ").read_text()
     return {
@@ -104,7 +92,7 @@ def a_call_goes_through() -> Facts:
 
 
 def it_is_checked_from_outside() -> Facts:
-    until(lambda: ran(SIDECAR, "check", "-q", "-c", "/etc/sidecar/files.yaml")[0] == 0, "check")
+    told("sidecar check")
     code, said = ran(SIDECAR, "check", "-c", "/etc/sidecar/files.yaml", "-o", "json")
     return {"code": code, "outcomes": json.loads(said)}
 
@@ -112,7 +100,7 @@ def it_is_checked_from_outside() -> Facts:
 def it_is_reloaded() -> Facts:
     before, refused = shown(FILES), call("list_files")
     (ETC / "policies/access.yaml").write_text(POLICY.format(tools='["*"]'))
-    must("systemctl", "reload", FILES)
+    told("systemctl reload")
     until(lambda: call("list_files")["status"] == 200, "the new rule")
     called = call("list_files")
     return {"before": before, "refused": refused, "called": called, "after": shown(FILES)}
@@ -167,8 +155,7 @@ def a_bootstrap_that_cannot_be_read_is_not_tried_again() -> Facts:
 
 
 def its_socket_brings_it_up() -> Facts:
-    must("systemctl", "disable", "--now", FILES)
-    must("systemctl", "enable", "--now", SOCKET)
+    told("systemctl disable")
     before = shown(FILES)
     found = call("read_file", path="notes.txt")
     return {"before": before, "call": found, "after": shown(FILES), "socket": shown(SOCKET)}
