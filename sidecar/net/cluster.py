@@ -277,6 +277,8 @@ class Cluster:
             self._dial_for_next()
             return
         self._coming.discard(endpoint)
+        if self.spec.pool.keepalive is not None:
+            upstream.probe(self.spec.pool.keepalive)
         if tls is not None:
             self._secured.add(upstream)
         if not upstream.alive:  # lost at once; `_lost` frees its place

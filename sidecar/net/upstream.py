@@ -16,8 +16,9 @@ from ..errors import UpstreamError
 from ..http.h1 import Bounds, ReplyReader
 from ..http.lines import LineTable
 from ..upstream.cluster import TlsSpec
-from ..upstream.endpoint import Endpoint
+from ..upstream.endpoint import Endpoint, Keepalive
 from .deadlines import NEVER
+from .keepalive import keep_alive
 from .wake import Wake
 
 
@@ -126,6 +127,11 @@ class Upstream(asyncio.Protocol):
         transport = self._transport
         return None if transport is None else transport.get_extra_info("ssl_object")
 
+    def probe(self, keepalive: Keepalive) -> None:
+        """Have the system look whether the server is still there."""
+        if self._transport is not None:
+            keep_alive(self._transport, keepalive)
+
     def send(self, method: str, data: bytes, wake: Wake) -> None:
         """Send one whole request in one write; from now on what comes wakes *wake*.
 
@@ -146,14 +152,17 @@ class Upstream(asyncio.Protocol):
             self._transport.resume_reading()
         return data
 
+    def hold(self) -> None:
+        """Let no more come until something is taken."""
+        transport = self._transport
+        if not self._held and transport is not None and not transport.is_closing():
+            self._held = True
+            transport.pause_reading()
+
     def _hold_back(self) -> None:
         # Back-pressure: what the caller does not take, the server is not read for.
-        reply = self.reply
-        if reply.waiting > self._buffer and not self._held:
-            transport = self._transport
-            if transport is not None and not transport.is_closing():
-                self._held = True
-                transport.pause_reading()
+        if self.reply.waiting > self._buffer:
+            self.hold()
 
     @property
     def settled(self) -> bool:

@@ -21,9 +21,10 @@ from ..http.h2_head import request_fields
 from ..http.h2_reply import StreamReply
 from ..http.lines import LineTable
 from ..upstream.cluster import TlsSpec
-from ..upstream.endpoint import Endpoint
+from ..upstream.endpoint import Endpoint, Keepalive
 from .deadlines import NEVER
 from .framed import Framed
+from .keepalive import keep_alive
 from .wake import Wake
 
 _LOST_BEFORE: Final = "the connection was lost before the call was sent"
@@ -57,6 +58,9 @@ class UpstreamStream:
         if owed:
             self._carrier.taken(self.number, owed)
         return data
+
+    def hold(self) -> None:
+        """Let no more come than its window has room for, until something is taken."""
 
     def give_back(self) -> Upstream2:
         """End the exchange, whole or not; return what carried it."""
@@ -159,6 +163,11 @@ class Upstream2(Framed):
     def secured_by(self) -> ssl.SSLObject | None:
         """The TLS of the connection, None in plaintext or once it is gone."""
         return None if self.gone else self._transport.get_extra_info("ssl_object")
+
+    def probe(self, keepalive: Keepalive) -> None:
+        """Have the system look whether the server is still there."""
+        if not self.gone:
+            keep_alive(self._transport, keepalive)
 
     def lend(self) -> UpstreamStream:
         """Return a stream for one exchange."""
