@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +22,7 @@ from ..config.documents import (
     RequestAuthentication,
 )
 from ..config.files import load
-from ..config.kinds import read_document
+from ..config.kinds import members, read_document
 from ..config.loaded import Loaded
 from ..config.metadata import DEFAULT_NAMESPACE, name_of, namespace_of
 from ..config.parse import parse
@@ -141,7 +142,7 @@ def _as_istio_takes(loaded: Loaded) -> Loaded:
         parsed = parse(Path(file).read_bytes(), file) if Path(file).is_file() else None
         if parsed is None or parsed.problems:
             return loaded
-        for node in parsed.documents:
+        for node in chain.from_iterable(map(members, parsed.documents)):
             notes = Notes()
             read_document(node, namespace, notes)
             policy = unchecked(node, namespace) if notes.errors else None

@@ -35,7 +35,7 @@ from .documents import (
     WasmPlugin,
 )
 from .metadata import METADATA
-from .nodes import MapNode, Node, ScalarNode
+from .nodes import ListNode, MapNode, Node, ScalarNode
 from .problem import Notes
 from .schema import Field, Struct, Support, Unread, Unused, as_map, closest
 
@@ -182,6 +182,23 @@ LATER_KINDS: Final = (
 )
 
 _BY_NAME: Final = {kind.name: kind for kind in (*KINDS, *LATER_KINDS)}
+
+
+_ENVELOPE: Final = frozenset({"apiVersion", "kind", "metadata", "items"})
+
+
+def members(node: Node) -> tuple[Node, ...]:
+    """Return the documents in *node*: of a list its items, and of Kubernetes' `List`; else itself.
+
+    A `List` is what `kubectl get -o yaml` prints of several documents. There is no list in a list.
+    """
+    if isinstance(node, ListNode):
+        return node.items
+    if isinstance(node, MapNode) and {key.text for key, _ in node.entries} <= _ENVELOPE:
+        kind, items = node.get("kind"), node.get("items")
+        if isinstance(kind, ScalarNode) and kind.text == "List" and isinstance(items, ListNode):
+            return items.items
+    return (node,)
 
 
 def is_bootstrap(node: Node) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from types import MappingProxyType
 from typing import Final
 
@@ -16,7 +17,7 @@ from ..errors import Where
 from .bootstrap import Sidecar
 from .documents import Document, Pattern
 from .inspections import PATTERNS
-from .kinds import is_bootstrap, read_document
+from .kinds import is_bootstrap, members, read_document
 from .metadata import DEFAULT_NAMESPACE
 from .nodes import Node
 from .parse import DEFAULT_LIMITS, ParseLimits, parse
@@ -78,7 +79,7 @@ class Reader:
     def add(self, data: bytes, file: str) -> Sidecar | None:
         """Take a file in and return the bootstrap that is in it, if there is a sound one."""
         bootstraps = []
-        for node in self._parsed(data, file):
+        for node in chain.from_iterable(map(members, self._parsed(data, file))):
             if is_bootstrap(node):
                 bootstraps.append(self._read_bootstrap(node))
             else:

@@ -215,6 +215,18 @@ def test_one_flag_names_several_paths_of_policies(check: Check) -> None:
     assert check.run("--policy", str(closed), "--policy", str(open_), *ALICE).startswith("allow")
 
 
+def test_policies_may_come_in_a_list(check: Check) -> None:
+    policies = [
+        policy({}, "a"),
+        policy({"rules": [{"to": [{"operation": {"ports": ["x"]}}]}]}, "b"),
+    ]
+    listed = check.document("a.json", json.dumps(policies[:1]))
+    assert check.run("--policy", str(listed), *ALICE).startswith("deny")
+    check.document("a.json", json.dumps(policies))
+    (answer,) = check.ask([{}], "--compat", "istio")
+    assert (answer["verdict"], check.code) == ("deny", 3)
+
+
 def test_documents_that_are_wrong_answer_nothing(check: Check) -> None:
     check.document("a.json", policy({"rules": [{"to": [{"operation": {"ports": ["x"]}}]}]}))
     assert check.run("--policy", str(check.policies), *ALICE) == ""

@@ -23,7 +23,11 @@ def codes(loaded: Loaded) -> list[str]:
     ("text", "found"),
     [
         ("just text", ["SC0203"]),
-        ("[1, 2]", ["SC0203"]),
+        ("[1, {}]", ["SC0203", "SC0202"]),  # each of a list says it
+        ("[[{}]]", ["SC0203"]),
+        ("{apiVersion: v1, kind: List, items: [{}, 1]}", ["SC0202", "SC0203"]),
+        ("{apiVersion: v1, kind: List, items: {}}", ["SC0301"]),
+        ("{apiVersion: v1, kind: List, items: [], more: 1}", ["SC0301"]),
         ("{}", ["SC0202"]),
         ("{kind: Sidecar}", ["SC0202"]),
         ("{apiVersion: sidecar/v1}", ["SC0202"]),

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import json
+
 import pytest
+import yaml
 
 from sidecar.config import loaded as module
 from sidecar.config.loaded import Loaded, Reader, parse_documents
@@ -42,6 +45,21 @@ def test_a_broken_document_leaves_the_others() -> None:
     loaded = parse_documents(text.encode(), "f")
     assert names(loaded) == ["default/a", "default/c"]
     assert codes(loaded) == ["SC0202", "SC0204"]
+
+
+def test_documents_may_come_in_a_list_or_as_kubernetes_prints_several() -> None:
+    one, other = (json.dumps(yaml.safe_load(PEER % name)) for name in "ab")
+    boot = json.dumps(yaml.safe_load(BOOT))
+    envelope = (
+        f'{{"apiVersion": "v1", "kind": "List", "metadata": {{}}, "items": [{one}, {other}]}}'
+    )
+    for text in (f"[{one}, {other}]", envelope, f"{one}\n---\n[{other}]"):
+        assert names(parse_documents(text.encode(), "f")) == ["default/a", "default/b"], text
+    found = parse_documents(f"[{one}, {boot}]".encode(), "f")
+    assert found.bootstrap is not None
+    assert parse_documents(f"[{boot}, {boot}]".encode(), "f").problems[0].code == "SC0306"
+    assert codes(parse_documents(f"[[{one}]]".encode(), "f")) == ["SC0203"]
+    assert names(parse_documents(b"[]", "f")) == []
 
 
 def test_two_documents_of_one_name_are_refused_at_the_second() -> None:
