@@ -71,10 +71,10 @@ class RouteCompiler:
         notes: Notes,
     ) -> None:
         self._virtual_services = for_each_host(virtual_services, notes)
-        self._entries = entries
-        self._rules = rules
-        self._limits = limits
-        self._notes = notes
+        self.entries = entries
+        self.rules = rules
+        self.limits = limits
+        self.notes = notes
         self._used: set[Where] = set()
 
     def ways(self, target: Target, base: ClusterSpec, service: str) -> Ways:
@@ -99,7 +99,7 @@ class RouteCompiler:
         """Note each VirtualService that is for no service of ours."""
         for document in {one.at: one for _, one in self._virtual_services}.values():
             if document.at not in self._used:
-                self._notes.warning(
+                self.notes.warning(
                     "SC0906",
                     f"`{document.metadata.name}` routes no calls here",
                     Place(document.at),
@@ -143,7 +143,7 @@ class _Service:
 
     def add_subsets(self) -> None:
         """Add all subsets: a session may live in one that no route leads to any more."""
-        rule = rule_for(self._service, self._all._rules)
+        rule = rule_for(self._service, self._all.rules)
         for subset in rule.spec.subsets if rule is not None else ():
             try:
                 self._made(Goal(self._service, subset.name))
@@ -173,7 +173,7 @@ class _Service:
         try:
             return self._made(goal)
         except ValueError as error:
-            self._all._notes.error(_NOWHERE, str(error), Place(at))
+            self._all.notes.error(_NOWHERE, str(error), Place(at))
             return self._base
 
     def _made(self, goal: Goal) -> ClusterSpec:
@@ -185,9 +185,9 @@ class _Service:
         made = cluster_of(
             target,
             goal.host,
-            known._entries,
-            known._rules,
-            known._limits,
+            known.entries,
+            known.rules,
+            known.limits,
             goal.subset,
             h2c=own and self._base.h2c,
         )
