@@ -37,6 +37,7 @@ from .http.h1 import Bounds
 from .http.lines import LineTables
 from .ids import request_ids
 from .log import Log
+from .memory import Housekeeping, settle
 from .net.caller import Connection, Door, Times
 from .net.clusters import Clusters
 from .net.deadlines import Deadlines
@@ -45,6 +46,7 @@ from .net.listener import Gate, Mtls, peer_of
 from .net.means import Means
 from .net.tasks import Tasks
 from .net.tls import Identity
+from .notices import Notices
 from .observe.journal import Journal
 from .observe.metrics import Metrics, limiter_metrics
 from .plan import Plan, needing_restart
@@ -55,7 +57,6 @@ from .replies import forwarded_client_cert
 from .rotation import Rotation
 from .standing import ClockWatch, end_outlived, judge_again, withdraw
 from .systemd import Inherited, Manager
-from .upstream.outlier import Events
 
 _DRAIN_STEP: Final = 0.05  # seconds between two looks at what still runs
 _SWEEP_EVERY: Final = 0.25  # seconds: how late an ejected endpoint may return
@@ -109,6 +110,7 @@ class App:
             writes=plan.access != "none",
             remembers=limits.remembered_request_bytes,
         )
+        self._notices = notices = Notices(journal, self._metrics)
         clusters = Clusters(
             Means(
                 tasks=self._tasks,
@@ -119,8 +121,8 @@ class App:
                 ),
                 now=time.monotonic,
                 random=self._random.random,
-                tell=self._tell_ejections,
-                dialler=Dialler(self._identity, time.time, self._server_refused),
+                tell=notices.ejections,
+                dialler=Dialler(self._identity, time.time, notices.server_refused),
             )
         )
         self._world = World(
@@ -151,8 +153,8 @@ class App:
             mode=self._mode,
             identity=self._identity,
             wall=time.time,
-            failed=self._handshake_failed,
-            shook=self._shook,
+            failed=notices.handshake_failed,
+            shook=notices.shook,
         )
         self._gate.limit(limits.connections, limits.handshakes, limits.handshake_timeout)
         self._doors = Doors(self._gate, self._tasks, self._inherited, self._door)
@@ -178,6 +180,7 @@ class App:
         self._signals()
         if plan.warnings:
             print(plan.warnings, file=sys.stderr)
+        settle()
         self._announce(plan)
         self._manager.ready(self._health.line())
         if self._manager.watchdog:
@@ -209,7 +212,7 @@ class App:
             streams=limits.streams,
             http2=service.http2,
             h2c=service.h2c,
-            broke=self._broke,
+            broke=self._notices.broke,
         )
 
     def _identify(self, transport: asyncio.BaseTransport, down: Connection) -> Peer | None:
@@ -317,9 +320,12 @@ class App:
     # -- what goes on beside the calls
 
     async def _sweep(self) -> None:
+        housekeeping = Housekeeping()
         while True:
             await asyncio.sleep(_SWEEP_EVERY)
-            self._world.clusters.sweep(self._world.now())
+            now = self._world.now()
+            self._world.clusters.sweep(now)
+            housekeeping.tend(self._metrics.handshakes, len(self._live), now)
             self._clock.look(self._live)
             if self._world.snapshot.tokens is not None:
                 end_outlived(self._live, time.time())
@@ -365,33 +371,3 @@ class App:
         self._metrics.faults += 1
         lines = traceback.format_exception(fault)
         self._say(f"a fault in {what}, please report it:\n{''.join(lines)}")
-
-    def _handshake_failed(self, peer: str, reason: str, detail: str) -> None:
-        failures = self._metrics.handshake_failures
-        failures[reason] = failures.get(reason, 0) + 1
-        self._world.journal.event(
-            {"event": "handshake_failed", "reason": reason, "peer": peer, "detail": detail[:200]}
-        )
-
-    def _server_refused(self, endpoint: str, reason: str, detail: str) -> None:
-        failures = self._metrics.upstream_handshake_failures
-        failures[reason] = failures.get(reason, 0) + 1
-        told = {"reason": reason, "upstream": endpoint, "detail": detail[:200]}
-        self._world.journal.event({"event": "upstream_handshake_failed", **told})
-
-    def _broke(self, peer: str, why: str) -> None:
-        self._world.journal.event({"event": "connection_broken", "peer": peer, "detail": why[:200]})
-
-    def _shook(self) -> None:
-        self._metrics.handshakes += 1
-
-    def _tell_ejections(self, cluster: str, events: Events) -> None:
-        for event in events:
-            self._world.journal.event(
-                {
-                    "event": f"endpoint_{event.action}",
-                    "cluster": cluster,
-                    "endpoint": event.address,
-                    "kind": event.kind.value if event.kind is not None else "",
-                }
-            )

@@ -23,7 +23,7 @@ SIDECAR = ROOT / "sidecar"
 MADE_OF = {
     **dict.fromkeys(("relay", "replies", "forward", "mirror", "trip", "ways"), "exchange"),
     **dict.fromkeys(("rotation", "log", "plan", "ids", "reload", "systemd", "health", "standing"), "app"),
-    "doors": "app",
+    **dict.fromkeys(("doors", "memory", "notices"), "app"),
     **dict.fromkeys(("__main__", "units"), "cli"),
 }
 # Downwards only. Everybody may import `errors` and the version, and nobody the rest upwards.
