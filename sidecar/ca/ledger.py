@@ -16,13 +16,17 @@ from .store import LOG
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """One issued certificate; times are seconds since the epoch, and RFC 3339 as logged."""
+    """One issued certificate; times are seconds since the epoch, and RFC 3339 as logged.
+
+    `after` is the serial of the one that it was renewed from, 0 if it was not.
+    """
 
     id: str
     serial: int
     issued: str
     not_after: float
     expires: str
+    after: int = 0
 
 
 def entries(folder: Path) -> Iterator[Entry]:
@@ -48,6 +52,7 @@ def _certificate(entry: Entry) -> Certificate:
             entry.time,
             end.timestamp(),
             expires,
+            int(str(facts.get("after", "0")), 16),
         )
     except (KeyError, ValueError) as error:
         raise LogBroken(f"entry {entry.number} lacks what was issued: {error}") from None

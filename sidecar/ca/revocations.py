@@ -56,20 +56,39 @@ def revoke_id(ca: LocalCa, identity: SpiffeId, now: float) -> Revocations:
     return new
 
 
-def revoke_serial(ca: LocalCa, serial: int, now: float) -> Certificate:
-    """Believe one certificate no more. StartError if the CA never issued it, or it has ended."""
+def revoke_serial(ca: LocalCa, serial: int, now: float) -> list[Certificate]:
+    """Believe one certificate no more, nor any that was renewed from it, by whomever.
+
+    Returns them; StartError if the CA issued none of that serial within the last month.
+    """
     with held(ca.folder):
-        found = [one for one in certificates(ca.folder, now) if one.serial == serial]
+        # One that has ended may still be renewed for a while: so it can be revoked, too.
+        found = _descent(certificates(ca.folder, now - FORGET_AFTER), serial)
         if not found:
             raise StartError(
-                f"no certificate that still holds has the serial {serial:032x}",
-                help="`sidecar ca list` shows those that do",
+                f"no certificate of the last month has the serial {serial:032x}",
+                help="`sidecar ca list` shows those that hold",
             )
         old = load_revocations(ca.folder, ca.trust_domain)
-        serials = {**_kept(old, now), serial: found[0].not_after}
-        facts: dict[str, object] = {"spiffe_id": found[0].id, "serial": f"{serial:032x}"}
+        serials = {**_kept(old, now), **{one.serial: one.not_after for one in found}}
+        facts: dict[str, object] = {
+            "spiffe_id": found[0].id,
+            "serial": f"{serial:032x}",
+            "with_renewals": len(found) - 1,
+        }
         _put(ca, old.with_changes(now, serials=serials), "revoked", facts, now)
-    return found[0]
+    return found
+
+
+def _descent(issued: list[Certificate], serial: int) -> list[Certificate]:
+    """Return the certificate *serial* and those renewed from it, in the order of issue."""
+    found: list[Certificate] = []
+    line: set[int] = set()
+    for one in issued:
+        if one.serial == serial or one.after in line:
+            line.add(one.serial)
+            found.append(one)
+    return found
 
 
 def restore_id(ca: LocalCa, identity: SpiffeId, now: float) -> int:

@@ -32,7 +32,7 @@ _COMMANDS: Final[dict[str, str]] = {
     "serve": "answer sidecars that join, renew, and ask whom to believe",
     "token": "print a one-time join token for one identity, once",
     "list": "show the certificates that hold",
-    "revoke": "believe an identity, or one certificate, no more",
+    "revoke": "believe an identity, or a certificate and its renewals, no more",
     "bundle": "print the trust bundle",
     "rotate": "get a new intermediate; the old one is dropped when nothing needs it",
     "log": "check the issue log",
@@ -318,7 +318,7 @@ def _revoke(args: argparse.Namespace, now: float) -> int:
         if args.undo:
             raise StartError("a certificate stays revoked: let the sidecar join anew", _USAGE)
         found = revoke_serial(ca, int(args.target, 16), now)
-        facts = {"revoked": found.id, "serial": args.target.lower()}
+        facts = {"revoked": found[0].id, "serials": [f"{one.serial:032x}" for one in found]}
     else:
         identity = _identity(args.target, ca)
         if args.undo:
