@@ -183,6 +183,7 @@ def access_log() -> str:
     plain = record.line("2026-11-20T12:00:00.123Z", 0.000412)
     record.broken, record.finding = "the caller left", Finding("ignore-previous")
     record.why = "no rule allows it"
+    record.cluster, record.retries = "files.local|v2", 1
     call.own_id = b"mine"
     call.audited, call.shadowed = (RuleRef("mcp-prod/watched", 0),), Decision(False)
     assert call.message is not None

@@ -73,6 +73,7 @@ async def _guided(
         mirror(request, call, permit, way, service, down, record.request_id, world, limits)
     data = forwarded(request, call, down, service, record.request_id, way)
     trip = Trip(way, call, down, world, limits)
+    record.cluster = way.cluster if service.spread else ""
     try:
         return await _send(data, call, permit, way, trip, down, record, world, limits)
     finally:
@@ -123,6 +124,7 @@ async def _send(
                 if way.at and not fault.sent:
                     return GONE  # its server answers nobody: the session is lost
                 raise
+            record.retries += 1
             if retry.avoid_previous:
                 tried.append(lease.endpoint.address)
         finally:

@@ -35,6 +35,8 @@ class Record:
     answered: float = 0.0
     broken: str = ""
     why: str = ""  # why no rule allowed it
+    cluster: str = ""  # that its route, or its session, led to
+    retries: int = 0
 
     @property
     def outcome(self) -> str:
@@ -87,6 +89,10 @@ class Record:
         detail = verdict.detail if type(verdict) is Refusal else self.broken
         if detail or self.broken:
             line["detail"] = (detail or self.broken)[:_LONGEST]
+        if self.cluster:
+            line["cluster"] = self.cluster
+        if self.retries:
+            line["retries"] = self.retries
         if self.why:
             line["why"] = self.why[:_LONGEST]
         if self.finding is not None:

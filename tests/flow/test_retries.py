@@ -215,3 +215,17 @@ async def test_a_budget_is_a_share_of_the_calls_under_way() -> None:
     )
     callers = await failing(flow, 3)
     assert [bool(one.heard()) for one in callers].count(True) == 2
+
+
+@in_memory
+async def test_the_access_line_says_where_a_call_went_and_how_often_it_was_tried() -> None:
+    flow = flow_of({"route": [to("v1")], "retries": RETRY})
+    await flow.called("GET", "/")
+    await flow.answer(BAD, V1A)
+    await flow.answer(OK, V1B)
+    line = flow.records[0].line("", 0.0)
+    assert (line["cluster"], line["retries"], line["upstream"]) == ("files.local|v1", 1, V1B)
+    plain = Flow()
+    await plain.called("GET", "/")
+    await plain.answer(OK)
+    assert not {"cluster", "retries"} & plain.records[0].line("", 0.0).keys()
