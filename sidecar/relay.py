@@ -235,18 +235,22 @@ class _Reply:
         *through* is given each piece, and nothing at the end; what it returns goes on.
         """
         up, down, reply = self.up, self.down, self.up.reply
-        idle = self.limits.stream_idle_timeout
+        idle, most = self.limits.stream_idle_timeout, self.limits.write_buffer_bytes
         down.streaming = self.call
         while True:
             down.allow(idle)
             piece = up.take()
             if piece and through is not None:
                 piece = self._through(through, piece)
-            if piece:
-                down.send(piece)
-            while down.paused:
-                await down.wake
-            if reply.waiting:
+            held = False
+            for at in range(0, len(piece), most):
+                down.send(piece[at : at + most])
+                if down.paused:
+                    up.hold()
+                    held = True
+                while down.paused:
+                    await down.wake
+            if held or reply.waiting:
                 continue
             if reply.whole:
                 break

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import h11
 import pytest
@@ -348,8 +349,8 @@ async def test_a_caller_that_takes_nothing_stops_the_server(documents: str, kind
     taken = caller.heard()
     assert len(held) + len(taken) < size // 5
     await flow.answer(event * (100_000 - sent))
-    total = (held + taken + caller.heard()).count(event)
-    assert total == 99_999
+    whole = re.sub(rb"\r\n[0-9a-f]+\r\n", b"", held + taken + caller.heard())  # without chunks
+    assert whole.count(event) == 99_999
     assert flow.rests()
 
 
