@@ -89,11 +89,11 @@ class World:
 
     # -- callers
 
-    def caller(self, name: str = "", *, receive_buffer: int = 0) -> Caller:
+    def caller(self, name: str = "", *, receive_buffer: int = 0, segment: int = 0) -> Caller:
         """Connect as alice to the listener *name*, the first one unless it is given."""
         port = self.daemon.ports[name] if name else self.daemon.port
         certs = None if name == "plain" else self.certs
-        return Caller(port, certs, receive_buffer=receive_buffer)
+        return Caller(port, certs, receive_buffer=receive_buffer, segment=segment)
 
     def http2(self, name: str = "", *, window: int | None = None) -> Caller2:
         """Connect as alice and speak HTTP/2; *window* is how much of a stream is taken."""

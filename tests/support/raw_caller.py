@@ -35,10 +35,17 @@ class Reply:
 
 
 class Caller:
-    """One connection to a sidecar; without *certs* it speaks plaintext."""
+    """One connection to a sidecar; without *certs* it speaks plaintext.
 
-    def __init__(self, port: int, certs: Path | None, *, receive_buffer: int = 0) -> None:
+    A small *segment*, as networks have it, keeps what the kernel holds small as well.
+    """
+
+    def __init__(
+        self, port: int, certs: Path | None, *, receive_buffer: int = 0, segment: int = 0
+    ) -> None:
         sock = socket.socket()
+        if segment:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, segment)
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         sock.settimeout(PATIENCE)

@@ -172,7 +172,6 @@ class RawUpstream:
     otherwise: Script = field(default_factory=reply)
     greet: Script | None = None
     unix: Path | None = None
-    send_buffer: int = 0  # of the kernel's, a connection; 0: what the system gives
 
     def __post_init__(self) -> None:
         self.seen: list[Seen] = []
@@ -182,8 +181,6 @@ class RawUpstream:
         self._live: set[Connection] = set()
         self._threads: list[threading.Thread] = []
         self._sock = socket.socket(socket.AF_UNIX if self.unix else socket.AF_INET)
-        if self.send_buffer:
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.send_buffer)
         self._sock.bind(str(self.unix) if self.unix else ("127.0.0.1", 0))
         self.port = 0 if self.unix else int(self._sock.getsockname()[1])
 
