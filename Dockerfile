@@ -28,6 +28,6 @@ WORKDIR /var/lib/sidecar
 USER 10001:10001
 EXPOSE 8443
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10s \
-    CMD ["sidecar", "check", "--quiet", "-c", "/etc/sidecar/sidecar.yaml"]
+    CMD ["sidecar", "check", "--quiet", "--only", "ready", "-c", "/etc/sidecar/sidecar.yaml"]
 ENTRYPOINT ["sidecar"]
 CMD ["run", "-c", "/etc/sidecar/sidecar.yaml"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 from ..ca.identity import load_identity
@@ -46,21 +45,6 @@ def _expiry(svid: X509Svid, now: float) -> Outcome:
             "see why in the log of the sidecar, or run `sidecar issue-cert` again",
         )
     return good("expiry", said)
-
-
-def authority(spec: IdentitySpec | None) -> Outcome:
-    """Say whether the local CA that renews the identity is there."""
-    if spec is None or spec.ca is None:
-        return skipped("CA", "no CA renews this identity: its files are loaded when they change")
-    certificate, key = Path(spec.ca) / "intermediate.pem", Path(spec.ca) / "intermediate_key.pem"
-    for path in (certificate, key):
-        try:
-            path.stat()
-        except OSError as error:
-            return bad(
-                "CA", f"{error}", "make one with `sidecar ca init`, or name the right folder"
-            )
-    return good("CA", f"{spec.ca} signs for this sidecar")
 
 
 def span(seconds: float) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from ..admin.server import default_socket
-from ..checks import clock, identity, network, running
+from ..checks import authority, clock, identity, network, running
 from ..checks.outcome import Outcome, bad, good
 from ..config.problem import ConfigError
 from ..errors import StartError
@@ -50,6 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0.0,
         help="try again until all is well, at most so long, such as 30s",
     )
+    parser.add_argument(
+        "--only",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="look at this alone, such as `ready`; may be given again",
+    )
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
     parser.add_argument("-q", "--quiet", action="store_true", help="print crosses only")
 
@@ -58,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     """Look, and print what was found; 0 if there is no cross, 78 for a bad configuration."""
     deadline = time.monotonic() + args.wait
     while True:
-        outcomes = list(_outcomes(args))
+        outcomes = [one for one in _outcomes(args) if _is_asked_for(one, args.only)]
         crosses = [one for one in outcomes if one.ok is False]
         if not crosses or time.monotonic() >= deadline:
             break
@@ -68,6 +75,11 @@ def run(args: argparse.Namespace) -> int:
     if any(one.name == "configuration" for one in crosses):
         return 78
     return 1 if crosses else 0
+
+
+def _is_asked_for(outcome: Outcome, only: Sequence[str]) -> bool:
+    # Without a configuration there is nothing else to say.
+    return not only or outcome.name in only or outcome.name == "configuration"
 
 
 def _outcomes(args: argparse.Namespace) -> Iterator[Outcome]:
@@ -90,7 +102,7 @@ def _outcomes(args: argparse.Namespace) -> Iterator[Outcome]:
 def _of_plan(plan: Plan, lent: Mapping[str, str], *, pre: bool) -> Iterator[Outcome]:
     now, spec = time.time(), plan.identity  # noqa: TID251  a command is where the time comes in
     yield from identity.identity(spec, now)
-    yield identity.authority(spec)
+    yield from authority.authority(spec, now)
     folder = spec.folder if spec is not None else Path()
     files = [folder / name for name in ("svid.pem", "svid_key.pem", "svid_bundle.pem")]
     if plan.access not in ("stdout", "stderr", "none"):

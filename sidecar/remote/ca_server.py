@@ -13,6 +13,7 @@ import socket
 import ssl
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from email.utils import formatdate
 from functools import partial
 from typing import Final, TypeVar
 
@@ -157,7 +158,7 @@ class CaServer:
             answer = await self._answer(request, body, chain, ip)
         except ProtocolError as error:
             answer = Answer(error.status, b'{"reason":"malformed","message":"not a question"}\n')
-        writer.write(_written(http, answer))
+        writer.write(_written(http, answer, self._wall()))
         await writer.drain()
 
     async def _answer(
@@ -210,12 +211,13 @@ async def _question(
             raise ProtocolError("no question")
 
 
-def _written(http: h11.Connection, answer: Answer) -> bytes:
+def _written(http: h11.Connection, answer: Answer, now: float) -> bytes:
     headers = [
         ("content-type", "application/json"),
         ("content-length", str(len(answer.body))),
         ("cache-control", "no-store"),
         ("connection", "close"),
+        ("date", formatdate(now, usegmt=True)),
     ]
     head = h11.Response(status_code=answer.status, headers=headers)
     parts = (head, h11.Data(data=answer.body), h11.EndOfMessage())

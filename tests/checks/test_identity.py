@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.checks.identity import authority, identity, span
+from sidecar.checks.identity import identity, span
 from sidecar.rotation import IdentitySpec
 from sidecar.spiffe.certificate import Certificate
 
@@ -57,16 +57,6 @@ def test_what_is_wrong_with_an_identity_is_said_with_its_remedy(
 
 def test_without_an_identity_there_is_nothing_to_look_at() -> None:
     assert [one.ok for one in identity(None, 0.0)] == [None]
-    assert authority(None).ok is None
-
-
-def test_a_local_ca_that_is_not_there_is_a_cross(tmp_path: Path) -> None:
-    spec = IdentitySpec(tmp_path, "mcp/files", tmp_path / "ca")
-    assert authority(spec).ok is False
-    (tmp_path / "ca").mkdir()
-    for name in ("intermediate.pem", "intermediate_key.pem"):
-        (tmp_path / "ca" / name).touch()
-    assert authority(spec).ok is True
 
 
 @pytest.mark.parametrize(

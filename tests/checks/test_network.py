@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.checks import network
-from sidecar.upstream.cluster import ClusterSpec, EndpointSpec
+from sidecar.upstream.cluster import ClusterSpec, EndpointSpec, TlsSpec
 
 from ..support.daemon import free_port
 
@@ -16,9 +16,12 @@ from ..support.daemon import free_port
 class Plan:
     """A snapshot as far as these checks look at it."""
 
-    def __init__(self, listen: str = "", servers: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, listen: str = "", servers: tuple[str, ...] = (), tls: TlsSpec | None = None
+    ) -> None:
         self.services = {listen: None} if listen else {}
-        self.clusters = (ClusterSpec("c", tuple(EndpointSpec(one) for one in servers)),)
+        endpoints = tuple(EndpointSpec(one) for one in servers)
+        self.clusters = (ClusterSpec("c", endpoints, tls=tls),)
 
 
 def test_a_port_is_free_before_a_start_and_answers_after_it() -> None:
@@ -42,6 +45,26 @@ def test_a_server_on_a_unix_socket_is_reached_and_has_no_way_around(tmp_path: Pa
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(path)
         sock.listen()
+        assert [(one.name, one.ok) for one in network.servers(plan)] == [("server", True)]
+
+
+def test_an_outbound_on_a_unix_socket_is_always_free_and_answers_while_it_runs(
+    tmp_path: Path,
+) -> None:
+    plan = Plan(f"unix:{tmp_path}/s")
+    assert [one.ok for one in network.ports(plan, running=False)] == [True]
+    [cross] = network.ports(plan, running=True)
+    assert (cross.ok, cross.said) == (False, f"unix:{tmp_path}/s: No such file or directory")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(f"{tmp_path}/s")
+        sock.listen()
+        assert [one.ok for one in network.ports(plan, running=True)] == [True]
+
+
+def test_another_sidecar_may_be_open_to_the_network() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        address = f"127.0.0.1:{sock.getsockname()[1]}"
+        plan = Plan(servers=(address,), tls=TlsSpec())
         assert [(one.name, one.ok) for one in network.servers(plan)] == [("server", True)]
 
 

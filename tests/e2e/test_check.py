@@ -86,3 +86,16 @@ def test_the_table_fits_and_quiet_shows_crosses_only(tmp_path: Path) -> None:
     assert any("= help: start the sidecar" in line for line in lines)
     assert "✓" not in quiet.stdout
     assert "✗ port" in quiet.stdout
+
+
+def test_one_may_look_at_some_things_alone(tmp_path: Path) -> None:
+    mesh = Mesh(tmp_path)
+    with Recorder() as server:
+        url = server.url
+        with mesh.run({"mcp": {"to": url}}):
+            assert check(tmp_path, "--only", "ready")[:2] == (
+                0,
+                {"configuration": True, "ready": True},
+            )
+    code, found, _ = check(tmp_path, "--only", "server", "--only", "expiry")
+    assert (code, found) == (1, {"configuration": True, "server": False, "expiry": True})
