@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.ca_host import CaHost, Joined, Member
+from support.ca_host import POLICY, CaHost, Joined, Member
 from support.daemon import PATIENCE
+from support.e2e import Mesh
+from support.mint import Mint
 from support.speaker import Caller2
 from support.two_sidecars import entry
 from support.wire import Caller, Recorder, eventually, rpc
@@ -83,6 +86,26 @@ def test_a_revoked_server_is_not_called_any_more_over_connections_that_are_open(
             assert caller.ask("POST", "/mcp", rpc("ping")).status in (502, 503)
             assert len(server) == before
         assert "revoked" in (near.folder / "access.log").read_text()
+
+
+def test_a_trust_domain_that_is_taken_out_is_shut_out_of_open_connections(
+    server: Recorder, tmp_path: Path
+) -> None:
+    mesh, foreign = Mesh(tmp_path), Mint(tmp_path / "foreign", "other.test")
+    mesh.write("policy.yaml", POLICY)
+    (tmp_path / "other.pem").write_bytes(foreign.root_pem)
+    (tmp_path / "other.pem").chmod(0o644)
+    bundles = {"other.test": "./other.pem"}
+    with mesh.run({"mcp": {"to": server.url}}, trustBundles=bundles) as daemon:
+        with daemon.caller(foreign.leaf("agent/eve")) as eve, daemon.caller("agent/alice") as alice:
+            assert eve.ask("POST", "/mcp", rpc("ping")).status == 200
+            path = tmp_path / "sidecar.yaml"
+            document = json.loads(path.read_text())
+            del document["spec"]["trustBundles"]
+            path.write_text(json.dumps(document))
+            daemon.reload()
+            assert eve.ask("POST", "/mcp", rpc("ping")).status == 401
+            assert alice.ask("POST", "/mcp", rpc("ping")).status == 200
 
 
 def local(path: Path) -> Caller:
