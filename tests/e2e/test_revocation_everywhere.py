@@ -97,9 +97,9 @@ def test_a_trust_domain_that_is_taken_out_is_shut_out_of_open_connections(
     (tmp_path / "other.pem").chmod(0o644)
     bundles = {"other.test": "./other.pem"}
     with mesh.run({"mcp": {"to": server.url}}, trustBundles=bundles) as daemon:
+        path = tmp_path / "sidecar.yaml"
         with daemon.caller(foreign.leaf("agent/eve")) as eve, daemon.caller("agent/alice") as alice:
             assert eve.ask("POST", "/mcp", rpc("ping")).status == 200
-            path = tmp_path / "sidecar.yaml"
             document = json.loads(path.read_text())
             del document["spec"]["trustBundles"]
             path.write_text(json.dumps(document))
