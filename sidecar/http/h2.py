@@ -298,10 +298,15 @@ class Http2:
         if not self.broken:
             self._h2.ping(b"sidecar ")
 
+    @property
+    def writing(self) -> bool:
+        """Whether a stream has something unsent that its window lets through."""
+        return bool(self._writing)
+
     def out(self) -> bytes:
         """Return what is to be sent now; call again until it is nothing."""
-        sent = self._write() if self._writing and not self.broken else 0
-        self._budget.earn(sent * SENT)
+        if self._writing and not self.broken:
+            self._budget.earn(self._write() * SENT)
         data = self._h2.data_to_send()
         if self._extra:
             data, self._extra = data + self._extra, b""

@@ -128,6 +128,8 @@ class Downstream2(Framed):
             stream.finish()
 
     def _turned(self) -> None:
+        if self._asking:
+            self._serve()
         self._watch()
 
     def _broken(self, fault: ProtocolError) -> None:
@@ -179,19 +181,19 @@ class Downstream2(Framed):
     def begin(self, stream: Stream) -> None:
         """Have *stream* served once this turn is over, unless it is reset by then."""
         self._asking.append(stream)
-        self._loop.call_soon(self._serve)
+        if not self._acting:
+            self._serve()
 
     def _serve(self) -> None:
         asking, self._asking = self._asking, []
         for stream in asking:
-            stream.serve()  # once: later calls find nothing
+            stream.serve()
 
     def forget(self, stream: Stream) -> None:
         """A stream is over."""
         if self._streams.pop(stream.number, None) is None:
             return
         self.door.deadlines.remove(stream)
-        self.flush()
         if not self._streams and not self._ended:
             self._watch()
             self._end_if_done()

@@ -26,6 +26,7 @@ class Framed(asyncio.Protocol):
         self._loop = loop
         self._transport: asyncio.Transport
         self._turning = False  # a turn will come by itself
+        self._acting = False  # the events of a turn are acted on
         self._flushing = False
         self._ended = 0  # bytes that came after the end; 1 once it has ended
 
@@ -73,8 +74,10 @@ class Framed(asyncio.Protocol):
         except ProtocolError as fault:
             self._broken(fault)
             return
+        self._acting = True
         for event in events:
             self._act(event)
+        self._acting = False
         self._turned()
         self._flush()
         if more:
@@ -99,9 +102,10 @@ class Framed(asyncio.Protocol):
         http2 = self.http2
         while not self.paused:
             data = http2.out()
-            if not data:
+            if data:
+                self._transport.write(data)
+            if not data or not http2.writing:
                 break
-            self._transport.write(data)
         for number in http2.written():
             self._wrote(number)
 

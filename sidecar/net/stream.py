@@ -197,12 +197,14 @@ class Stream:
         """The reply is out; the caller's side may still be open (RFC 9113 8.1)."""
         http2 = self._carrier.http2
         if self._malformed:
-            http2.reset(self.number, PROTOCOL)
             http2.charge(RESET)
+            http2.reset(self.number, PROTOCOL)
         elif not self.whole:
             http2.reset(self.number, NO_ERROR)
         else:
             http2.earn(ANSWERED)
+            return
+        self._carrier.flush()
 
     def lost(self) -> None:
         """The caller has reset it, or its connection is gone."""
