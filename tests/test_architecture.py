@@ -22,7 +22,9 @@ SIDECAR = ROOT / "sidecar"
 # A layer's name is a package of sidecar/, or the modules that make it up.
 MADE_OF = {
     **dict.fromkeys(("relay", "replies", "forward", "mirror", "trip", "ways"), "exchange"),
-    **dict.fromkeys(("rotation", "log", "plan", "ids", "reload", "systemd", "health", "standing"), "app"),
+    **dict.fromkeys(
+        ("rotation", "log", "plan", "ids", "reload", "systemd", "health", "standing"), "app"
+    ),
     **dict.fromkeys(("doors", "memory", "notices"), "app"),
     **dict.fromkeys(("__main__", "units"), "cli"),
 }
@@ -44,7 +46,8 @@ MAY_IMPORT = {
     "app": "remote admin exchange net config ca observe upstream policy http mcp spiffe",
     "checks": "app remote admin exchange net config ca observe upstream policy http mcp spiffe",
     "demo": "app remote admin exchange net config ca observe upstream policy http mcp spiffe",
-    "cli": "checks demo app remote admin exchange net config ca observe upstream policy http mcp spiffe",
+    "cli": "checks demo app remote admin exchange net config ca observe upstream policy http mcp "
+    "spiffe",
 }
 PURE = {"errors", "spiffe", "http", "mcp", "policy", "upstream", "config", "observe", "ca"}
 # The modules of pure layers that touch the disk, and say so.
