@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from ..config.snapshot import Snapshot
+from ..upstream.cluster import TlsMode
 from .outcome import Outcome, bad, good
 
 _PATIENCE: Final = 2.0  # seconds for one connection
@@ -58,11 +59,12 @@ def servers(snapshot: Snapshot) -> Iterator[Outcome]:
     """Say of every server whether it can be reached, and whether only by way of us."""
     here = list(own_addresses())
     for cluster in snapshot.clusters:
+        # Who asks for our certificate judges callers itself: it may be open to the network.
+        mutual = cluster.tls is not None and cluster.tls.mode is not TlsMode.SIMPLE
         for endpoint in cluster.endpoints:
             reached = _reached(endpoint.address)
             yield reached
-            # Over mTLS it is another sidecar that is reached, and that is open to the network.
-            if reached.ok and cluster.tls is None and not endpoint.address.startswith("unix:"):
+            if reached.ok and not mutual and not endpoint.address.startswith("unix:"):
                 yield _around(endpoint.address, here)
 
 

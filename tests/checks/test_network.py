@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.checks import network
-from sidecar.upstream.cluster import ClusterSpec, EndpointSpec, TlsSpec
+from sidecar.upstream.cluster import ClusterSpec, EndpointSpec, TlsMode, TlsSpec
 
 from ..support.daemon import free_port
 
@@ -61,11 +61,17 @@ def test_an_outbound_on_a_unix_socket_is_always_free_and_answers_while_it_runs(
         assert [one.ok for one in network.ports(plan, running=True)] == [True]
 
 
-def test_another_sidecar_may_be_open_to_the_network() -> None:
+@pytest.mark.parametrize(
+    ("mode", "looked_at"),
+    [(TlsMode.ISTIO_MUTUAL, ["server"]), (TlsMode.SIMPLE, ["server", "last metre"])],
+)
+def test_who_asks_for_certificates_may_be_open_to_the_network(
+    mode: TlsMode, looked_at: list[str]
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         address = f"127.0.0.1:{sock.getsockname()[1]}"
-        plan = Plan(servers=(address,), tls=TlsSpec())
-        assert [(one.name, one.ok) for one in network.servers(plan)] == [("server", True)]
+        plan = Plan(servers=(address,), tls=TlsSpec(mode))
+        assert [one.name for one in network.servers(plan)] == looked_at
 
 
 def test_a_server_on_loopback_alone_is_well() -> None:
