@@ -198,8 +198,8 @@ ACCESS = {
     "detail": "only where there is more to say: what the caller is not told, or why a reply broke",
     "batch": "only for a batch that was let through: the method and tool of each of its messages",
     "caller_request_id": "only where the caller sent an `x-request-id` of its own: its start",
-    "cluster": "only where there is more than one server to go to: the service that the call went "
-    "to, or the subset of it, as `service|subset`",
+    "destination": "only where there is more than one server to go to: the service that the call "
+    "went to, or the subset of it, as `service|subset`",
     "retries": "only where the call was tried again: how often",
     "audit": "only where AUDIT rules match: the first 16 of them",
     "shadow": "only with dry-run policies: `allow` or `deny`, were they in force",

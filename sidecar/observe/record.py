@@ -90,7 +90,7 @@ class Record:
         if detail or self.broken:
             line["detail"] = (detail or self.broken)[:_LONGEST]
         if self.cluster:
-            line["cluster"] = self.cluster
+            line["destination"] = self.cluster
         if self.retries:
             line["retries"] = self.retries
         if self.why:
