@@ -314,6 +314,7 @@ def _pool(written: ConnectionPool, limits: Limits, *, http2: bool) -> PoolSpec:
         keepalive=tcp.keepalive,
         http2=http2,
         max_streams=http.max_concurrent_streams or limits.upstream_streams,
+        http2_keepalive=http.http2_keep_alive,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from ..upstream.endpoint import Keepalive
+from ..upstream.endpoint import Http2Keepalive, Keepalive
 from .nodes import MapNode, Node, ScalarNode
 from .problem import Notes
 from .schema import DROPPED, Field, Form, ListOf, Struct, Support, Unused
@@ -232,15 +232,14 @@ HTTP: Final = Struct(
             "http2KeepAlive",
             Struct(
                 "Http2KeepAlive",
-                dict,
+                Http2Keepalive,
                 (
                     Field("interval", Duration(), "The time between pings.", required=True),
                     Field("timeout", Duration(), "How long an answer may take.", required=True),
                 ),
             ),
             "Pings on HTTP/2 connections.",
-            attr=DROPPED,
-            later="An HTTP/2 connection is not asked whether it lives.",
+            default="none",
         ),
     ),
     check=_check_http,

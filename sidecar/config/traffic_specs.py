@@ -17,7 +17,7 @@ from ..upstream.affinity import HashOn
 from ..upstream.balance import Warmup
 from ..upstream.cluster import TlsSpec
 from ..upstream.edit import Edit
-from ..upstream.endpoint import Keepalive
+from ..upstream.endpoint import Http2Keepalive, Keepalive
 from ..upstream.retry import RetryBudget
 from ..upstream.route import Fault, Match, Rewrite
 from ..upstream.text import TextMatch
@@ -78,6 +78,7 @@ class HttpPool:
     idle_timeout: float | None = None
     h2_upgrade_policy: H2UpgradePolicy = H2UpgradePolicy.DEFAULT
     max_concurrent_streams: int | None = None
+    http2_keep_alive: Http2Keepalive | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from ..upstream.cluster import ClusterSpec
 from ..upstream.endpoint import Endpoint
 from .dial import PROTOCOLS, Held, connect_plain, hand_over
 from .means import Means
+from .pulse import Pulse
 from .tls import HTTP2
 from .upstream import Upstream
 from .upstream2 import Upstream2
@@ -28,7 +29,7 @@ async def connect(
     if spec.tls is None:
         upstream = _made(endpoint, spec, world, lost, http2=wants)
         await connect_plain(upstream)
-        return upstream
+        return _watched(upstream, spec, world)
     if world.dialler is None:
         raise IdentityError("no_identity", "nothing is there to speak TLS with")
     if not wants:
@@ -38,6 +39,13 @@ async def connect(
     secured = await world.dialler.open(endpoint, spec.tls, (HTTP2, *PROTOCOLS))
     upstream = _made(endpoint, spec, world, lost, http2=secured.protocol == HTTP2)
     hand_over(secured, upstream, spec.tls, world.now())
+    return _watched(upstream, spec, world)
+
+
+def _watched(upstream: Held, spec: ClusterSpec, world: Means) -> Held:
+    keepalive = spec.pool.http2_keepalive
+    if keepalive is not None and isinstance(upstream, Upstream2):
+        Pulse(upstream, keepalive, world.deadlines)
     return upstream
 
 

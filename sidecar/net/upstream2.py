@@ -108,6 +108,7 @@ class Upstream2(Framed):
         self._lent = 0  # streams that are lent, asked or not
         self._streams: dict[int, UpstreamStream] = {}
         self._leaving = False  # it lends no more
+        self.heard = self.opened  # when the server last said something
         self._made = False
 
     # -- what the loop tells
@@ -186,6 +187,16 @@ class Upstream2(Framed):
             self._flush()
             self._ended = 1
             self._transport.close()
+
+    def ping(self) -> None:
+        """Ask the server for a sign of life."""
+        self.http2.ping()
+        self._flush()
+
+    def silent(self) -> None:
+        """The server gives no sign of life: what it carries comes to nothing."""
+        self.fault = UpstreamError("the server gives no sign of life", sent=True, status=504)
+        self.abort()
 
     def abort(self) -> None:
         """Close at once."""
@@ -282,7 +293,7 @@ class Upstream2(Framed):
         return self._clock()
 
     def _turned(self) -> None:
-        pass
+        self.heard = self._clock()
 
     def _resumed(self) -> None:
         pass

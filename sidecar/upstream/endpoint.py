@@ -33,6 +33,14 @@ class Keepalive:
 
 
 @dataclass(frozen=True, slots=True)
+class Http2Keepalive:
+    """After `interval` seconds an HTTP/2 server is asked whether it lives; it has `timeout`."""
+
+    interval: float
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True)
 class PoolSpec:
     """Limits of the connections to one cluster (Istio's `connectionPool`), with our defaults.
 
@@ -50,10 +58,11 @@ class PoolSpec:
     keepalive: Keepalive | None = None
     http2: bool = False  # spoken where it is agreed on, or in plaintext by choice
     max_streams: int = 100  # on one HTTP/2 connection
+    http2_keepalive: Http2Keepalive | None = None
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if name != "keepalive":
+            if name not in ("keepalive", "http2_keepalive"):
                 _at_least(name, value, 0)
         _at_least("max_connections", self.max_connections, 1)
         _at_least("max_streams", self.max_streams, 1)

@@ -15,7 +15,7 @@ from sidecar.config.traffic_specs import (
     TcpPool,
     TrafficPolicy,
 )
-from sidecar.upstream.endpoint import Keepalive
+from sidecar.upstream.endpoint import Http2Keepalive, Keepalive
 
 Document = Callable[..., Loaded]
 Vectors = Callable[[str], dict[str, Any]]
@@ -91,13 +91,14 @@ def test_every_field_of_a_pool_that_acts_comes_out(document: Document) -> None:
             "idleTimeout": "6s",
             "h2UpgradePolicy": "DO_NOT_UPGRADE",
             "maxConcurrentStreams": 8,
+            "http2KeepAlive": {"interval": "9s", "timeout": "2s"},
         },
     }
     loaded = document("DestinationRule", rule(connectionPool=written))
     assert loaded.problems == ()
     assert policy(loaded).connection_pool == ConnectionPool(
         TcpPool(1, 2.0, 3600.0, 0.0, Keepalive(3, 60.0, 5.0)),
-        HttpPool(3, 4, 5, 7, 6.0, H2UpgradePolicy.DO_NOT_UPGRADE, 8),
+        HttpPool(3, 4, 5, 7, 6.0, H2UpgradePolicy.DO_NOT_UPGRADE, 8, Http2Keepalive(9.0, 2.0)),
     )
 
 
@@ -114,7 +115,6 @@ def test_a_written_zero_is_not_written(document: Document) -> None:
 @pytest.mark.parametrize(
     ("pool", "fields"),
     [
-        ({"http": {"http2KeepAlive": {"interval": "1s", "timeout": "1s"}}}, ["http2KeepAlive"]),
         ({"http": {"useClientProtocol": True}}, ["useClientProtocol"]),
     ],
 )

@@ -4,68 +4,12 @@ from __future__ import annotations
 
 import pytest
 from h2.settings import SettingCodes
-from support.clusters import Net
-from support.memory import Pipe, in_memory
-from support.server2 import Server2
+from support.memory import in_memory
+from support.shared import Shared, fault
 
-from sidecar.errors import UpstreamError
 from sidecar.http.h2 import CANCEL, NO_ERROR, REFUSED
 from sidecar.http.h2_frames import write_goaway
-from sidecar.net.lease import Lease
 from sidecar.net.upstream2 import Upstream2
-
-REQUEST = b"POST /a HTTP/1.1\r\nhost: up.test\r\ncontent-length: 4\r\n\r\nbody"
-
-
-class Shared:
-    """A cluster whose servers speak HTTP/2; the test plays them."""
-
-    def __init__(self, *endpoints: str, streams: int = 100, **pool: float) -> None:
-        self.net = Net(endpoints or ("a:80",), http2=True, **pool)
-        self.net.loop.on_open = self._opened
-        self._streams = streams
-        self.servers: dict[Pipe, Server2] = {}
-
-    def _opened(self, pipe: Pipe) -> None:
-        self.servers[pipe] = Server2(streams=self._streams)
-
-    async def settle(self, seconds: float = 0.0) -> None:
-        """Let everything happen that can, on both sides."""
-        await self.net.loop.settle(seconds)
-        for pipe, server in self.servers.items():
-            while data := pipe.heard():
-                answer = server.hear(data)
-                if answer:
-                    pipe.say(answer)
-                await self.net.loop.settle()
-
-    async def sent(self, data: bytes = REQUEST, method: str = "POST") -> Lease:
-        """Return the lease of a call that was sent."""
-        lease = self.net.asked()
-        await self.settle()
-        assert lease.upstream is not None, lease.fault
-        lease.upstream.send(method, data, lease.wake)
-        await self.settle()
-        return lease
-
-    @property
-    def pipe(self) -> Pipe:
-        [pipe] = self.servers
-        return pipe
-
-    @property
-    def server(self) -> Server2:
-        return self.servers[self.pipe]
-
-    async def say(self, data: bytes) -> None:
-        self.pipe.say(data)
-        await self.settle()
-
-
-def fault(lease: Lease) -> UpstreamError:
-    assert lease.upstream is not None
-    assert lease.upstream.fault is not None
-    return lease.upstream.fault
 
 
 @in_memory
