@@ -31,7 +31,8 @@ LIMITS = """\
 Set in the bootstrap as `spec.limits.NAME`. No limit can be zero or without end. Sizes are
 bytes or `64KiB`, `4MiB`; times are `500ms`, `30s`, `5m`. Limits of time are met within half
 a second. An `Inspection` that refuses requests sets the size of their bodies (`maxBodyBytes`,
-the smallest of several), and a `DestinationRule` its server's pool."""
+the smallest of several), and a `DestinationRule` its server's pool. What comes of a fault at
+one of them is told [fault by fault](faults.md)."""
 
 FIXED = """\
 These are not configured. A scan is all patterns of one direction that refuse, or all that do
