@@ -228,10 +228,11 @@ def _calling(value: JsonObject, text: str) -> Message:
         _check_kind(kind, method, known)
     words = twins.PARAMS if known is None else twins.KNOWN_PARAMS
     message = Message(kind, message_id, method, _params(value, words), value, text)
-    if known is not None and known.subject != "nothing":
-        # As nearly always, it is no method that a later version has dropped.
-        if known.modern or not _is_gone(message):
-            _name(message, known)
+    if known is None or known.subject == "nothing":
+        return message
+    # As nearly always, it is no method that a later version has dropped.
+    if known.modern or not _is_gone(message):
+        _name(message, known)
     return message
 
 
