@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
@@ -31,7 +32,8 @@ T = TypeVar("T")
 
 _MOST_HEAD: Final = 8_192  # bytes of a request's head
 _PATIENCE: Final = 10.0  # seconds for a handshake, and for a question with its answer
-_MOST_CONNECTIONS: Final = 256
+_MOST_CONNECTIONS: Final = 512
+_MOST_OF_ONE: Final = 128  # connections from one address: nobody keeps all others out
 _TEND_EVERY: Final = 1.0  # seconds
 _OWN_TTL: Final = 86400.0
 _PIECE: Final = 16_384
@@ -53,7 +55,7 @@ class CaServer:
         self._tasks = Tasks(report)
         self._report = report
         self._disk = ThreadPoolExecutor(1, "disk")
-        self._live = 0
+        self._live: Counter[str] = Counter()
         self._socket: socket.socket
         self._context: ssl.SSLContext
         self._made_by: LocalCa
@@ -119,11 +121,12 @@ class CaServer:
                 self._say(f"a connection was not accepted: {error}")
                 await asyncio.sleep(0.2)
                 continue
-            if self._live >= _MOST_CONNECTIONS:
+            ip = str(address[0])
+            if self._live[ip] >= _MOST_OF_ONE or self._live.total() >= _MOST_CONNECTIONS:
                 sock.close()
                 continue
-            self._live += 1
-            self._tasks.spawn(self._welcome(sock, str(address[0])), "a caller of the CA")
+            self._live[ip] += 1
+            self._tasks.spawn(self._welcome(sock, ip), "a caller of the CA")
 
     async def _welcome(self, sock: socket.socket, ip: str) -> None:
         loop = asyncio.get_running_loop()
@@ -142,7 +145,9 @@ class CaServer:
         except (OSError, TimeoutError, h11.ProtocolError):
             pass  # who cannot ask sees the closed connection
         finally:
-            self._live -= 1
+            self._live[ip] -= 1
+            if not self._live[ip]:
+                del self._live[ip]
             if transport is not None:
                 transport.abort()  # who does not take the end is not waited for any longer
             else:
