@@ -53,8 +53,29 @@ spec:
 """
 
 
+INSPECTION = """\
+apiVersion: sidecar/v1
+kind: Inspection
+metadata: {name: no-tricks, namespace: mcp}
+spec:
+  patterns:
+  - {id: tricks, text: "ignore all rules"}
+  action: DENY
+"""
+
+
+def quick(unit: str, seconds: int) -> Path:
+    """Have *unit* give signs of life more often; return the file that says so."""
+    dropped = Path(f"/etc/systemd/system/{unit}.d/quick.conf")
+    dropped.parent.mkdir()
+    dropped.write_text(f"[Service]\nWatchdogSec={seconds}\n")
+    must("systemctl", "daemon-reload")
+    return dropped
+
+
 def a_ca_is_made_and_started() -> Facts:
     told("ln -s")
+    quick("sidecar-ca.service", 5)
     made = told("sidecar ca init")
     return {"made": made, "unit": shown("sidecar-ca.service"), "files": modes(Path(CA))}
 
@@ -69,7 +90,10 @@ def a_server_is_started() -> Facts:
 
 def a_sidecar_joins_with_a_token_and_is_started() -> Facts:
     (ETC / "policies").mkdir(parents=True)
-    (ETC / "files.yaml").write_text(page_block("yaml", "apiVersion"))
+    # By a name, so that names are looked up in the unit, too.
+    Path("/etc/hosts").write_text("127.0.0.1 localhost ca.internal\n")
+    bootstrap = page_block("yaml", "apiVersion").replace("127.0.0.1:8444", "ca.internal:8444")
+    (ETC / "files.yaml").write_text(bootstrap)
     (ETC / "policies/access.yaml").write_text(POLICY.format(tools='["read_file"]'))
     told("umask 077")
     token = (ETC / "files.token").read_text().strip()
@@ -120,20 +144,28 @@ def a_bad_configuration_changes_nothing() -> Facts:
     return {"status": status, "call": still}
 
 
+def texts_are_scanned_with_all_that_the_unit_is_denied() -> Facts:
+    (ETC / "policies/inspection.yaml").write_text(INSPECTION)
+    must("systemctl", "reload", FILES)
+    until(lambda: _tricked()["status"] == 403, "the scan")
+    return _tricked()
+
+
+def _tricked() -> Facts:
+    return call("read_file", path="ignore all rules.txt")
+
+
 def _status(word: str) -> str:
     text = shown(FILES)["StatusText"]
     return text if word in text else ""
 
 
 def a_hung_sidecar_is_killed_and_started_again() -> Facts:
-    dropped = Path(f"/etc/systemd/system/{FILES}.d/quick.conf")
-    dropped.parent.mkdir()
-    dropped.write_text("[Service]\nWatchdogSec=2\n")
-    must("systemctl", "daemon-reload")
+    dropped = quick(FILES, 4)
     must("systemctl", "restart", FILES)
     before = shown(FILES)
     os.kill(int(before["MainPID"]), signal.SIGSTOP)
-    until(lambda: shown(FILES)["NRestarts"] == "1", "the watchdog")
+    until(lambda: int(shown(FILES)["NRestarts"]), "the watchdog")
     until(lambda: shown(FILES)["ActiveState"] == "active", "the restart")
     dropped.unlink()
     must("systemctl", "daemon-reload")
@@ -203,7 +235,11 @@ def the_ca_still_issues() -> Facts:
 
 
 def nothing_has_failed() -> Facts:
-    return {"failed": must("systemctl", "--failed", "--no-legend"), "journal": journal()}
+    return {
+        "units": must("systemctl", "--failed", "--no-legend"),
+        "journal": journal(),
+        "ca": shown("sidecar-ca.service"),
+    }
 
 
 BOOTS: dict[str, tuple[Callable[[], Facts], ...]] = {
@@ -215,6 +251,7 @@ BOOTS: dict[str, tuple[Callable[[], Facts], ...]] = {
         it_is_checked_from_outside,
         it_is_reloaded,
         a_bad_configuration_changes_nothing,
+        texts_are_scanned_with_all_that_the_unit_is_denied,
         a_hung_sidecar_is_killed_and_started_again,
         a_bootstrap_that_cannot_be_read_is_not_tried_again,
         its_socket_brings_it_up,
