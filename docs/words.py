@@ -365,7 +365,8 @@ curl http://127.0.0.1:15000/stats
 
 PAGES = {
     "/healthz": "200 as long as the process serves",
-    "/readyz": "200 `ready`; 503 and why not: draining, no identity, an expired certificate, "
+    "/readyz": "200 `ready`; 503 and why not: draining, no identity, an expired certificate, a "
+    "CA's word or another mesh's bundle that is too old, "
     "no listener",
     "/ready": "the same, under Envoy's name",
     "/metrics": "[Prometheus' metrics](metrics-and-stats.md)",
