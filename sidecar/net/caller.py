@@ -7,6 +7,7 @@ send. What all connections of one listener share stands here too.
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
@@ -83,6 +84,22 @@ class Connection(Protocol):
 
     def abort(self) -> None:
         """Close at once."""
+
+
+def may_still_read(transport: asyncio.BaseTransport) -> bool:
+    """Whether a caller that sends no more may be there to be answered.
+
+    Over TLS nobody stops to send who has not left. Of a Unix socket the system knows
+    whether its other end is closed; of a TCP connection only once something is sent.
+    """
+    if transport.get_extra_info("ssl_object") is not None:
+        return False
+    sock = transport.get_extra_info("socket")
+    if sock is None:
+        return True
+    poll = select.poll()
+    poll.register(sock.fileno(), 0)
+    return not any(event & select.POLLHUP for _, event in poll.poll(0))
 
 
 def _nobody(peer: str, why: str) -> None:

@@ -21,7 +21,7 @@ from ..http.h1 import (
 )
 from ..http.head import ReplyHead
 from ..policy.call import Call, Peer
-from .caller import Door
+from .caller import Door, may_still_read
 from .deadlines import NEVER
 from .wake import Wake
 
@@ -113,7 +113,7 @@ class Downstream(asyncio.Protocol):
             self._leave()
             return False  # and the transport closes: nobody else would
         self.wake()
-        return self._transport.get_extra_info("ssl_object") is None
+        return may_still_read(self._transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._leave()

@@ -16,7 +16,7 @@ from ..http.h2_frames import GoAway
 from ..http.h2_head import judge_trailers, request_head
 from ..http.lines import LineTable
 from ..policy.call import Peer
-from .caller import Door
+from .caller import Door, may_still_read
 from .deadlines import NEVER
 from .framed import Framed
 from .stream import Stream
@@ -64,7 +64,7 @@ class Downstream2(Framed):
         self.draining = True
         if self._ended or not self._streams:
             return False
-        return self._transport.get_extra_info("ssl_object") is None
+        return may_still_read(self._transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.gone:

@@ -11,7 +11,8 @@ from contextlib import ExitStack
 import pytest
 from support.raw_caller import Broken
 from support.raw_upstream import Connection, RawUpstream, Script, chunk, head, reply
-from support.wire import tool
+from support.two_sidecars import Near, Pair
+from support.wire import request, tool
 
 from .world import JSON, TEXT, World, silent, started
 
@@ -86,6 +87,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     servers = {"mcp": RawUpstream(SCRIPTS), "narrow": Gated()}
     with started(tmp_path_factory.mktemp("leaving"), servers, NARROW) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Near, RawUpstream]]:
+    """The sidecar of a local process, which reaches a server through another one."""
+    folder = tmp_path_factory.mktemp("two")
+    with RawUpstream(SCRIPTS) as server, Pair(folder).run(server.url) as (near, _):
+        yield near, server
 
 
 # -- 17
@@ -171,6 +180,31 @@ def test_row_18_over_http2_a_stream_that_is_reset_lets_its_server_go(
         alice.sock.sendall(alice.out())
         assert server.until(lambda: server.live == 0, SOON)
         assert alice.call("GET", "/").body == b"ok", "the connection goes on"
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_row_18_a_local_process_that_closes_its_socket_lets_all_behind_it_go(
+    two: tuple[Near, RawUpstream], path: str
+) -> None:
+    near, server = two
+    before = len(server.seen)
+    with ExitStack() as stack:
+        callers = [stack.enter_context(near.local()) for _ in range(5)]
+        for caller in callers:
+            caller.send(request("GET", path))
+        assert server.until(lambda: len(server.seen) == before + 5)
+    assert server.until(lambda: server.live == 0, SOON)
+    assert server.until(lambda: near.stats()["server.total_connections"] == 0, SOON)
+
+
+def test_row_17_a_local_process_that_only_stops_sending_is_still_answered(
+    two: tuple[Near, RawUpstream],
+) -> None:
+    near, _ = two
+    with near.local() as caller:
+        caller.send(request("GET", "/slow"))
+        caller.sock.shutdown(socket.SHUT_WR)
+        assert caller.reply().body == b"for whoever still reads"
 
 
 # -- 19
