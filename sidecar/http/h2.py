@@ -37,7 +37,7 @@ _FRAME: Final = 16_384  # bytes of a DATA frame at most, whatever the peer would
 _HEADER_LIST: Final = 65_536  # bytes of a decoded header block; above it nothing is told
 _AHEAD: Final = 65_536  # bytes written ahead of the transport
 _STREAM_WINDOW: Final = 65_535  # bytes of a body that wait on one stream at most
-_TINY: Final = 256  # a caller's DATA frame with less is a glitch, unless it ends its stream
+_TINY: Final = 64  # a caller's DATA frame with less is a glitch, unless it ends its stream
 _REMEMBERED: Final = 1_024  # closed streams of which it is known how they ended
 
 
