@@ -229,3 +229,31 @@ async def test_the_access_line_says_where_a_call_went_and_how_often_it_was_tried
     await plain.called("GET", "/")
     await plain.answer(OK)
     assert not {"destination", "retries"} & plain.records[0].line("", 0.0).keys()
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "lines", "again"),
+    [
+        ("GET", b"", (), True),
+        ("DELETE", b"", (), True),
+        ("POST", message("tools/list"), (JSON,), True),
+        ("POST", call_of("read_file"), (JSON,), False),
+        ("POST", b"any text", ("content-type: text/plain",), False),
+    ],
+)
+@in_memory
+async def test_what_went_into_a_connection_that_was_ending_is_sent_again_if_it_may_be(
+    method: str, body: bytes, lines: tuple[str, ...], again: bool
+) -> None:
+    flow = Flow()
+    await flow.called("GET", "/")
+    await flow.answer(OK)
+    caller = await flow.called(method, "/mcp", body, *lines)
+    (used,) = flow.servers()
+    used.hang_up()
+    await flow.settle(1)
+    assert len(flow.servers()) == 1 + again
+    if again:
+        await flow.answer(OK)
+    assert status(caller) == (200 if again else 502)
+    assert flow.rests()

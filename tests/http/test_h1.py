@@ -248,3 +248,25 @@ def test_some_replies_have_no_body_whatever_they_announce(status: bytes, method:
     assert reading.whole
     with pytest.raises(UpstreamError):
         answer(b"HTTP/1.1 " + status + b"\r\nContent-Length: 5\r\n\r\nhello", method)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        OK + b"Content-Length: 2\r\n\r\nabHTTP/1.1 200 OK\r\n",
+        OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\nHTTP/1.1",
+    ],
+)
+def test_a_reply_with_something_behind_it_never_looks_whole(raw: bytes) -> None:
+    reading = answer(b"")
+    with pytest.raises(UpstreamError):
+        reading.feed(raw)
+    assert not reading.whole
+
+
+@pytest.mark.parametrize(
+    ("raw", "silent"),
+    [(b"", True), (b"H", False), (b"HTTP/1.1 103 Early Hints\r\n\r\n", False), (OK, False)],
+)
+def test_it_is_known_whether_anything_came(raw: bytes, silent: bool) -> None:
+    assert answer(raw).silent == silent

@@ -156,3 +156,47 @@ async def test_whatever_is_learnt_wakes_who_waits() -> None:
         await net.loop.settle()
         assert woken == [True]
         lease.end(net.loop.clock())
+
+
+@in_memory
+async def test_a_server_is_not_read_on_until_something_is_taken() -> None:
+    _, upstream, pipe = await sent(Net())
+    pipe.say(HEAD + b"x")
+    assert upstream.take() == b"x"
+    upstream.hold()
+    upstream.hold()
+    assert not pipe.reading
+    assert upstream.take() == b""
+    assert pipe.reading
+    upstream.abort()
+    upstream.hold()
+
+
+@pytest.mark.parametrize("how", ["hang_up", "reset"])
+@pytest.mark.parametrize(
+    ("calls", "so_far", "stale"),
+    [(1, b"", False), (2, b"", True), (2, b"H", False), (2, HEAD, False)],
+)
+@in_memory
+async def test_what_ends_without_a_word_at_its_second_call_was_about_to_end(
+    calls: int, so_far: bytes, stale: bool, how: str
+) -> None:
+    net = Net()
+    first, other = await net.lent(), await net.lent()
+    for lease in (first, other)[: calls + 1]:
+        net.send(lease, OK)
+        lease.end(0)
+    if calls == 1:
+        net.cluster.close()
+        await net.loop.settle()
+    lease, upstream, pipe = await sent(net)
+    if so_far:
+        pipe.say(so_far)
+    getattr(pipe, how)()
+    await net.loop.settle()
+    assert upstream.fault is not None
+    assert upstream.fault.stale == stale
+    lease.end(0)
+    await net.loop.settle()
+    idle = 0 if stale or calls == 1 else 1
+    assert net.cluster.connections == idle, "what was idle beside it is not trusted either"
