@@ -93,5 +93,5 @@ def _age(denied: Path, most: float, now: float) -> Outcome:
         )
     said = f"the CA told {span(age)} ago whom to believe"
     if age > most:
-        return bad("bundle age", said, f"over {span(most)} (`maxAge`) it is not ready: reach the CA")
+        return bad("bundle age", said, f"over {span(most)} (`maxAge`) is not ready: reach it")
     return good("bundle age", said)
