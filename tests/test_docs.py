@@ -62,6 +62,12 @@ def test_links_lead_somewhere(page: Page) -> None:
     assert page.broken_links() == []
 
 
+def test_every_page_is_in_the_list_of_pages() -> None:
+    listed = set(re.findall(r"\]\(([^)#]+\.md)\)", (DOCS / "README.md").read_text()))
+    pages = {str(path.relative_to(DOCS)) for path in DOCS.glob("*/*.md")}
+    assert listed == pages
+
+
 @each_page
 def test_documents_in_it_are_sound(page: Page) -> None:
     for block in page.blocks("yaml"):
