@@ -61,7 +61,7 @@ def test_the_way_to_a_server_of_ones_own_works(tmp_path: Path) -> None:
             assert '"name":"read_file"' in folder.run(f"{call.rstrip()} -sS")
             nameless = re.sub(r"--cert \S+ --key \S+ ", "", call.replace("\\\n ", ""))
             assert "--cert " not in nameless
-            with pytest.raises(AssertionError, match=r"curl: \((35|52|55|56)\)"):
+            with pytest.raises(AssertionError, match=r"curl: \(\d+\)"):
                 folder.run(f"{nameless.rstrip()} -sS")
 
 
