@@ -17,7 +17,7 @@ from ..upstream.balance import Balancer
 from ..upstream.cluster import ClusterSpec
 from ..upstream.endpoint import Endpoint
 from ..upstream.outlier import Outcome, Outlier
-from .connect import connect
+from .connect import EXHAUSTED, connect
 from .counters import COUNTERS, FAMILY, LOCAL
 from .dial import Held
 from .lease import FULL, GONE, NO_ENDPOINT, Lease, none_fit
@@ -318,7 +318,10 @@ class Cluster:
     def _unreached(self, endpoint: Endpoint, lease: Lease, error: Exception) -> None:
         late = isinstance(error, TimeoutError)
         self.counters["upstream_cx_connect_timeout"] += late
-        self.failed(endpoint, Outcome.CONNECT_FAILED, self._world.now())
+        if isinstance(error, OSError) and error.errno in EXHAUSTED:
+            self.counters[LOCAL[Outcome.CONNECT_FAILED]] += 1  # by us
+        else:
+            self.failed(endpoint, Outcome.CONNECT_FAILED, self._world.now())
         why = "no connection in time" if late else str(error)
         lease.fault = UpstreamError(
             f"{endpoint.address}: {why}", sent=False, status=504 if late else 503

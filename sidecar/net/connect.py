@@ -5,7 +5,9 @@ In plaintext what is spoken is known before; over TLS it is what both agreed on.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
+from typing import Final
 
 from ..errors import IdentityError
 from ..upstream.cluster import ClusterSpec
@@ -16,6 +18,9 @@ from .pulse import Pulse
 from .tls import HTTP2
 from .upstream import Upstream
 from .upstream2 import Upstream2
+
+# What this process, or its machine, has no more of: it says nothing of who is called.
+EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 async def connect(

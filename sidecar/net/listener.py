@@ -8,7 +8,6 @@ handshake is logged with its reason; not a byte of it has reached a server.
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
 import ssl
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from ..errors import IdentityError, StartError
 from ..http.h2_frames import PREFACE
 from ..policy.call import Peer
 from .caller import Door
+from .connect import EXHAUSTED
 from .downstream import Downstream
 from .downstream2 import Downstream2
 from .tasks import Tasks
@@ -28,7 +28,6 @@ from .tls import HTTP2, Identity, asked_name, reason_of
 _BACKLOG: Final = 1024
 _ACCEPTS_A_TURN: Final = 32
 _TLS_HANDSHAKE: Final = 0x16  # the first byte of a TLS record that opens a handshake
-_EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _GLANCE: Final = 0.02  # seconds between two looks at a first line that is not whole
 _GOODBYE: Final = 5.0  # seconds to flush what was written, and for a caller to close TLS
 _PAUSE: Final = 0.2  # seconds without accepting, once the process is out of descriptors
@@ -99,7 +98,7 @@ class Listener:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
-                if error.errno in _EXHAUSTED:
+                if error.errno in EXHAUSTED:
                     self._rest()
                     return
                 raise

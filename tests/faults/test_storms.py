@@ -23,7 +23,8 @@ LIMITS = {"connections": ROOM, "handshakes": 64, "handshakeTimeout": "1s", "idle
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("storms")
-    with started(folder, {"mcp": RawUpstream()}, limits=LIMITS) as running:
+    servers = {"mcp": RawUpstream(), "other": RawUpstream()}
+    with started(folder, servers, EJECTING, limits=LIMITS) as running:
         with running.caller() as alice:
             assert alice.ask("GET", "/").body == b"ok"
         yield running
@@ -169,6 +170,32 @@ def reasons(world: World) -> list[str]:
 
 
 # -- 34
+
+EJECTING = """\
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: other, namespace: mcp-prod}
+spec:
+  host: other
+  trafficPolicy: {outlierDetection: {consecutive5xxErrors: 1, maxEjectionPercent: 100}}
+"""
+
+
+def test_row_34_what_we_have_not_is_no_fault_of_a_server(world: World) -> None:
+    pid = world.daemon.process.pid
+    usual = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    with world.caller("other") as alice, world.caller() as honest:
+        assert is_served(honest)
+        try:
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (10, usual[1]))
+            assert alice.ask("GET", "/").status == 503
+            assert is_served(honest)
+        finally:
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, usual)
+        assert world.of("other", "upstream_cx_connect_fail") > 0
+        assert world.of("other", "membership_healthy") == 1
+        assert is_served(alice)
 
 
 def test_row_34_without_descriptors_it_serves_on_and_recovers(world: World) -> None:
