@@ -288,7 +288,8 @@ class _Reply:
             return event.raw
         reviewed = review(event.data, self.permit, self.call, self._note)
         if type(reviewed) is Refusal:
-            self.verdict = reviewed
+            # Now, and not only at the end: the caller may leave with what it got.
+            self.verdict = self.record.verdict = reviewed
             return write_event(refusal_message(reviewed, self.record), like=event)
         assert isinstance(reviewed, bytes)
         return event.raw if reviewed is event.data else write_event(reviewed, like=event)

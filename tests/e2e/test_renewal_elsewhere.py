@@ -151,6 +151,7 @@ def test_the_whole_ca_is_replaced_and_no_call_fails(server: Recorder, tmp_path: 
             with Load(sidecar, alice).applied() as load:
                 (old.ca / "root.pem").write_bytes(roots[0] + roots[1])
                 (new.ca / "root.pem").write_bytes(roots[1] + roots[0])
+                alice().load_verify_locations(cadata=roots[1].decode())  # callers believe both too
                 eventually(lambda: told(2), "the new root")
                 bob = other(tmp_path / "new", new)
                 eventually(lambda: knows(sidecar, bob), "a caller of the new CA")

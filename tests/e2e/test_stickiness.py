@@ -82,6 +82,8 @@ def test_a_session_whose_server_is_killed_is_answered_404_and_begins_anew(tmp_pa
             other, elsewhere = await one.session()
         next(server for server in one.servers if server.name == home).stop()
         answer = await one.client.ask(session=session)
+        if answer.status == 502:  # sent over a connection whose end had not been heard of
+            answer = await one.client.ask(session=session)
         assert answer.status == 404
         assert b"initialize again" in answer.body
         assert await one.client.called(other) == elsewhere, "the others go on"
