@@ -183,7 +183,7 @@ written.""",
 ACCESS = {
     "ts": "when it was over: RFC 3339 in UTC, with milliseconds",
     "request_id": "made here; the server and the caller see it as `x-request-id`",
-    "peer": "address and port of the connection",
+    "peer": "address and port of the connection; `local` for one over a Unix socket",
     "caller": "the SPIFFE ID that was proved; empty for none",
     "http_method": "the HTTP method",
     "path": "the path as it was matched and forwarded, without the query",

@@ -40,7 +40,8 @@ class Peer:
         # `principal` is Istio's form: the SPIFFE ID without its scheme, empty if there is none.
         principal = str(self.identity).removeprefix("spiffe://") if self.identity else ""
         object.__setattr__(self, "principal", principal)
-        object.__setattr__(self, "address", f"{self.ip}:{self.port}")
+        # Over a Unix socket nobody has an address.
+        object.__setattr__(self, "address", f"{self.ip}:{self.port}" if self.ip else "local")
         object.__setattr__(self, "uri", str(self.identity or ""))
         # Everything of a peer that a rule's `from` may ask, as one key.
         object.__setattr__(self, "standing", f"{principal}|{self.ip}|{self.sni}")

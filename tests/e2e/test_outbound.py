@@ -71,6 +71,7 @@ def test_a_local_process_calls_in_plain_http_and_the_server_knows_who(
     line = near.record(far.event(path="/mcp", tool="search")["caller_request_id"])
     assert line["upstream"].endswith(str(far.port))
     assert (line["caller"], line["verdict"], line["tool"]) == ("", "allow", "search")
+    assert line["peer"] == "local"
 
 
 def test_what_the_far_side_refuses_comes_back_as_it_was_said(
