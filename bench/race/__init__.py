@@ -10,6 +10,7 @@
     upstream    the server behind every proxy
     probe       a proxy that does not do the job is not measured
     generator   the load, in a process of its own
+    h2_payload h2_probe h2_generator    the same requests, trials and load over HTTP/2
     measure     CPU and memory of a process tree, from /proc
     summary     rounds -> medians, ratios, tables
 

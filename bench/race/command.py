@@ -85,10 +85,14 @@ def _as_data(race: Race, tables: dict[str, list[summary.Row]]) -> dict[str, obje
 
 
 def _as_text(race: Race, tables: dict[str, list[summary.Row]]) -> str:
-    parts = [
-        f"## {MODES[name].title}\n\n{summary.markdown(table)}" for name, table in tables.items()
-    ]
+    parts = [_section(race, MODES[name].title, table) for name, table in tables.items()]
     return "\n\n".join([_conditions(race), *parts])
+
+
+def _section(race: Race, title: str, table: list[summary.Row]) -> str:
+    measured = {row.peer for row in table}
+    without = [name for name in race.peers if name not in measured]
+    return f"## {title}\n\n{summary.markdown(table, without)}"
 
 
 def _conditions(race: Race) -> str:
@@ -97,7 +101,8 @@ def _conditions(race: Race) -> str:
     return (
         f"Machine: {_machine()}; proxy on CPU {_numbers(cpus.proxy)}, load on "
         f"{_numbers(cpus.load)}, upstream ({race.upstream}) on {_numbers(cpus.upstream)}.\n"
-        f"Mutual TLS 1.3 without resumption, {race.cipher}, P-256, HTTP/1.1, loopback; "
+        f"Mutual TLS 1.3 without resumption, {race.cipher}, P-256, loopback; HTTP/1.1, or "
+        f"HTTP/2 where the table says so, to an upstream with HTTP/1.1; "
         f"{rules.request_bytes} bytes in (64 lengths, each request different), "
         f"{rules.reply_bytes} bytes out; {rules.connections} connections "
         f"({rules.new_connections} at a time where each is new), rate {rules.rate:.0f}/s; "

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from race import envoy, haproxy, nginx, probe, sidecar, upstream
+from race import envoy, h2_probe, haproxy, nginx, probe, sidecar, upstream
 from race.generator import Order, Way, Yield
 from race.peers import Absent, Peer
 from race.site import Site
@@ -31,6 +31,7 @@ PEERS: Mapping[str, Callable[[Site], Peer]] = {
 
 _PATIENCE_SECONDS = 15.0
 _GENERATOR = (sys.executable, "-m", "race.generator")
+_H2_GENERATOR = (sys.executable, "-m", "race.h2_generator")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ class Mode:
     title: str
     way: Way = "saturate"
     all_new: bool = False
+    http2: bool = False
+    streams: int = 1
 
 
 MODES: Mapping[str, Mode] = {
@@ -47,6 +50,9 @@ MODES: Mapping[str, Mode] = {
     "rate": Mode("Fixed rate, latency from the intended send time", way="rate"),
     "connections": Mode("A new connection with a full handshake for each request", way="connect"),
     "worst": Mode("Saturated, nearly every header line new", all_new=True),
+    "h2": Mode("HTTP/2, saturated, connections kept alive", http2=True),
+    "h2-streams": Mode("HTTP/2, saturated, 8 streams a connection", http2=True, streams=8),
+    "h2-worst": Mode("HTTP/2, saturated, nearly every field new", http2=True, all_new=True),
 }
 
 
@@ -104,7 +110,8 @@ class Race:
     def run(self, mode: Mode) -> dict[str, dict[int, Yield]]:
         """Return what came of each peer in each round; a round that failed is not there."""
         outcomes: dict[str, dict[int, Yield]] = {name: {} for name in self.peers}
-        for turn, peer in self._turns():
+        able = [peer for peer in self.peers.values() if self._is_able(peer, mode)]
+        for turn, peer in self._turns(able):
             try:
                 outcome = self._load(peer, mode)
             except Void as reason:
@@ -118,17 +125,24 @@ class Race:
             )
         return outcomes
 
-    def _turns(self) -> Iterator[tuple[int, Peer]]:
+    def _is_able(self, peer: Peer, mode: Mode) -> bool:
+        """Return whether *peer* does the job in *mode* too, and say it where it does not."""
+        fault = h2_probe.fault_of(peer, self.site) if mode.http2 else ""
+        if fault:
+            self._say(f"{peer.name}: not measured over HTTP/2: {fault}")
+        return not fault
+
+    def _turns(self, peers: Sequence[Peer]) -> Iterator[tuple[int, Peer]]:
         for turn in range(self.rules.rounds):
-            order = list(self.peers.values())
-            for peer in order[:: -1 if turn % 2 else 1]:
+            for peer in peers[:: -1 if turn % 2 else 1]:
                 yield turn, peer
 
     def _load(self, peer: Peer, mode: Mode) -> Yield:
         """Load *peer* once; raise Void if nothing can be said of it."""
         order = self._order(peer, mode)
         patience = order.seconds + order.warmup + _PATIENCE_SECONDS
-        run = self.site.run_load(_GENERATOR, json.dumps(asdict(order)), patience)
+        program = _H2_GENERATOR if mode.http2 else _GENERATOR
+        run = self.site.run_load(program, json.dumps(asdict(order)), patience)
         self.site.trim_logs()
         if not self.site.is_running(peer.name):
             raise Void("the proxy has ended")
@@ -141,16 +155,17 @@ class Race:
 
     def _order(self, peer: Peer, mode: Mode) -> Order:
         agent, rules = self.site.identities.agent, self.rules
-        new = mode.way == "connect"
+        together = rules.new_connections if mode.way == "connect" else rules.connections
         return Order(
             port=peer.port,
             chain=str(agent.chain),
             key=str(agent.key),
             way=mode.way,
             seconds=rules.seconds,
-            connections=rules.new_connections if new else rules.connections,
+            connections=max(1, together // mode.streams),
             rate=rules.rate,
             body_bytes=rules.request_bytes,
             all_new=mode.all_new,
+            streams=mode.streams,
             watch=self.site.pid(peer.name),
         )

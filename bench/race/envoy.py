@@ -78,7 +78,7 @@ def _bootstrap(site: Site, port: int, filters: list[Json]) -> Json:
         "envoy.filters.network.http_connection_manager",
         "filters.network.http_connection_manager.v3.HttpConnectionManager",
         stat_prefix="in",
-        codec_type="HTTP1",
+        codec_type="AUTO",
         forward_client_cert_details="SANITIZE_SET",
         set_current_client_cert_details={"uri": True},
         generate_request_id=False,
@@ -101,7 +101,7 @@ def _tls(site: Site) -> Json:
         "private_key": {"filename": str(server.key)},
     }
     common = {
-        "alpn_protocols": ["http/1.1"],
+        "alpn_protocols": ["h2", "http/1.1"],
         "tls_params": {"tls_minimum_protocol_version": "TLSv1_3"},
         "tls_certificates": [pair],
         "validation_context": {"trusted_ca": {"filename": str(server.bundle)}},

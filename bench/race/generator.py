@@ -41,7 +41,10 @@ _PR_SET_TIMERSLACK = 29
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What load to make: times in seconds, *watch* a process to measure meanwhile."""
+    """What load to make: times in seconds, *watch* a process to measure meanwhile.
+
+    *streams* is how many requests a connection has at a time, where it may have many.
+    """
 
     port: int
     chain: str
@@ -53,6 +56,7 @@ class Order:
     rate: float = 1000.0
     body_bytes: int = 1024
     all_new: bool = False
+    streams: int = 1
     watch: int = 0
 
 
@@ -103,7 +107,7 @@ class Load:
     def run(self) -> Yield:
         """Warm up, open the window, close it, and say what was counted."""
         for _ in range(self.order.connections):
-            self.connections.append(Connection(self))
+            self.connections.append(self.connect())
         pace = Pace(self) if self.order.way == "rate" else None
         self._until(perf_counter() + self.order.warmup + _LEAD_SECONDS, pace)
         pids = measure.tree(self.order.watch) if self.order.watch else []
@@ -111,6 +115,10 @@ class Load:
         self.latencies, self.refused, self.errors = [], 0, 0
         self._until(begin[0] + self.order.seconds, pace)
         return self._harvest(begin, self._reading(pids), measure.rss_bytes(pids))
+
+    def connect(self) -> Connection:
+        """Return a new connection, on its way to be opened."""
+        return Connection(self)
 
     def _reading(self, pids: list[int]) -> Reading:
         cpus = os.sched_getaffinity(pids[0]) if pids else ()
@@ -360,11 +368,11 @@ def _sharpen_timers() -> None:
         pass
 
 
-def main() -> int:
+def main(kind: type[Load] = Load) -> int:
     """Read an order, carry it out, print what came of it."""
     order = Order(**json.load(sys.stdin))
     _sharpen_timers()
-    load = Load(order)
+    load = kind(order)
     try:
         json.dump(asdict(load.run()), sys.stdout)
     except TooManyErrors as error:

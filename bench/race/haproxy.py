@@ -28,7 +28,7 @@ defaults
     http-reuse always
 frontend callers
     bind 127.0.0.1:{port} backlog 4096 ssl crt {server.both} ca-file {server.bundle} \
-verify required alpn http/1.1
+verify required alpn h2,http/1.1
     http-request deny unless {{ ssl_c_der,hex -m sub {agent_hex} }}
     {scan}
     http-request set-header X-Client-Id %[ssl_c_s_dn(cn)]

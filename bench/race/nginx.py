@@ -59,7 +59,7 @@ _PROXY = """\
   }}
   {init}
   server {{
-    listen 127.0.0.1:{port} ssl backlog=4096;
+    listen 127.0.0.1:{port} ssl {http2}backlog=4096;
     location / {{
       if ($is_agent = 0) {{ return 403; }}
       {scan}
@@ -128,6 +128,7 @@ def _peer(site: Site, name: str, *, modules: str, init: str, scan: str) -> Peer:
         agent=payload.AGENT,
         upstream=site.upstream_port,
         port=port,
+        http2="http2 " if "--with-http_v2_module" in _verbose(binary) else "",
         init=init,
         scan=scan,
     )

@@ -22,7 +22,9 @@ FORBIDDEN_TOOL = "delete_file"
 LENGTHS = 64
 """How many different Content-Lengths occur; each body is padded by 0..63 spaces."""
 
-_SLOT = "\x00"
+SLOT = "\x00"
+"""Stands where a request's token goes: 16 hexadecimal digits, different in each."""
+
 _SPREAD = 0x9E3779B97F4A7C15  # odd, so the product visits all 64-bit values once
 
 _VERBS = (
@@ -128,18 +130,49 @@ def requests(size: int, *, all_new: bool = False) -> Callable[[], bytes]:
     def following() -> bytes:
         nonlocal count
         count += 1
-        token = b"%016x" % (count * _SPREAD & 0xFFFFFFFFFFFFFFFF)
-        return token.join(frames[count % LENGTHS])
+        return (b"%016x" % token(count)).join(frames[count % LENGTHS])
 
     return following
 
 
+def token(count: int) -> int:
+    """Return the token of the request of that number: 64 bits, no two alike."""
+    return count * _SPREAD & 0xFFFFFFFFFFFFFFFF
+
+
+def fields(*, all_new: bool = False) -> list[tuple[str, str]]:
+    """Return the header lines of a request as names in lower case and values with `SLOT`s.
+
+    The length is not among them: it is a matter of the single request.
+    """
+    lines = (_HEAD_ALL_NEW if all_new else _HEAD).split("\r\n")[1:]
+    pairs = (line.partition(": ") for line in lines if line)
+    return [
+        (name.lower(), value.format(slot=SLOT))
+        for name, _, value in pairs
+        if name != "Content-Length"
+    ]
+
+
 def _frame(head: str, size: int, padding: int) -> list[bytes]:
     """Return one request cut where its token goes: `token.join(frame)` is the request."""
-    body = call(size) + " " * padding
-    text = head.format(path=PATH, slot=_SLOT, length=len(body))
-    text += body.replace("0" * 16, _SLOT)
-    return [piece.encode("ascii") for piece in text.split(_SLOT)]
+    text = head.format(path=PATH, slot=SLOT, length=size_of(size, padding))
+    return cut(text + body(size, padding))
+
+
+def cut(text: str) -> list[bytes]:
+    """Return *text* in the pieces between its slots."""
+    return [piece.encode("ascii") for piece in text.split(SLOT)]
+
+
+def body(size: int, padding: int) -> str:
+    """Return the body of a request, with a slot in it."""
+    return call(size).replace("0" * 16, SLOT) + " " * padding
+
+
+def size_of(size: int, padding: int) -> int:
+    """Return how many bytes that body has once its slot is filled."""
+    return len(call(size)) + padding
 
 
 def single(path: str, body: str) -> bytes:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from time import monotonic, sleep
 
 from race import payload
@@ -18,7 +20,9 @@ from race.generator import is_whole
 from race.peers import Peer
 from race.site import Site
 
-_REFUSED = 0
+REFUSED = 0
+"""What stands for the status where there is none: the connection was closed."""
+
 _TIMEOUT_SECONDS = 3.0
 _MOST_REPLY = 1 << 20
 
@@ -28,48 +32,46 @@ class Trial:
     """One request, by whom, and whether it must be answered or refused."""
 
     what: str
-    request: bytes
     caller: Identity | None
     admitted: bool
+    body: str
+    path: str = payload.PATH
+
+    def fault(self, status: int) -> str:
+        """Return what is wrong with an answer of *status*, or nothing."""
+        if self.admitted and status != 200:
+            return f"{self.what} was refused ({status or 'closed'})"
+        if not self.admitted and 200 <= status < 400:
+            return f"{self.what} was let through ({status})"
+        return ""
 
 
 def trials(peer: Peer, site: Site) -> Iterator[Trial]:
     """Yield what *peer* must be seen to do."""
     agent, stranger = site.identities.agent, site.identities.stranger
-    allowed = payload.single(payload.PATH, payload.call(1024))
-    yield Trial("an allowed call", allowed, agent, admitted=True)
-    yield Trial("a caller without a certificate", allowed, None, admitted=False)
-    yield Trial("a caller that no rule allows", allowed, stranger, admitted=False)
+    allowed = payload.call(1024)
+    yield Trial("an allowed call", agent, True, allowed)
+    yield Trial("a caller without a certificate", None, False, allowed)
+    yield Trial("a caller that no rule allows", stranger, False, allowed)
     if peer.knows_tools:
         other = payload.call(1024, tool=payload.FORBIDDEN_TOOL)
-        yield Trial(
-            "a tool that no rule allows",
-            payload.single(payload.PATH, other),
-            agent,
-            admitted=False,
-        )
+        yield Trial("a tool that no rule allows", agent, False, other)
     if peer.scans_requests:
         for pattern in (payload.PATTERNS[0], payload.PATTERNS[-1]):
             body = payload.call(1024, text=f"Please {pattern}. ")
-            yield Trial(
-                f"a request with `{pattern}`",
-                payload.single(payload.PATH, body),
-                agent,
-                admitted=False,
-            )
+            yield Trial(f"a request with `{pattern}`", agent, False, body)
     if peer.scans_replies:
-        poisoned = payload.single(payload.POISONED_PATH, payload.call(1024))
-        yield Trial("a reply with a pattern", poisoned, agent, admitted=False)
+        path = payload.POISONED_PATH
+        yield Trial("a reply with a pattern", agent, False, allowed, path)
 
 
 def fault_of(peer: Peer, site: Site) -> str:
     """Return what *peer* does wrong, or nothing."""
     for trial in trials(peer, site):
-        status = answer(peer.port, trial.request, trial.caller, site)
-        if trial.admitted and status != 200:
-            return f"{trial.what} was refused ({status or 'closed'})"
-        if not trial.admitted and 200 <= status < 400:
-            return f"{trial.what} was let through ({status})"
+        request = payload.single(trial.path, trial.body)
+        fault = trial.fault(answer(peer.port, request, trial.caller, site))
+        if fault:
+            return fault
     return ""
 
 
@@ -91,18 +93,29 @@ def wait_until_ready(peer: Peer, site: Site, seconds: float = 20.0) -> float:
 
 def answer(port: int, request: bytes, caller: Identity | None, site: Site) -> int:
     """Return the status that *request* is answered with, 0 if the connection is closed."""
-    context = ssl.create_default_context(cafile=str(site.identities.agent.bundle))
-    if caller:
-        context.load_cert_chain(caller.chain, caller.key)
     try:
-        with (
-            socket.create_connection(("127.0.0.1", port), _TIMEOUT_SECONDS) as plain,
-            context.wrap_socket(plain, server_hostname="localhost") as secured,
-        ):
+        with dial(port, caller, site.identities.agent.bundle) as secured:
             secured.sendall(request)
             return _status(_reply(secured))
     except OSError:
-        return _REFUSED
+        return REFUSED
+
+
+@contextmanager
+def dial(
+    port: int, caller: Identity | None, bundle: Path, *protocols: str
+) -> Iterator[ssl.SSLSocket]:
+    """Connect as *caller*, offering *protocols*; verify the proxy's certificate by *bundle*."""
+    context = ssl.create_default_context(cafile=bundle)
+    if caller:
+        context.load_cert_chain(caller.chain, caller.key)
+    if protocols:
+        context.set_alpn_protocols(protocols)
+    with (
+        socket.create_connection(("127.0.0.1", port), _TIMEOUT_SECONDS) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as secured,
+    ):
+        yield secured
 
 
 def _reply(secured: ssl.SSLSocket) -> bytes:
@@ -117,4 +130,4 @@ def _reply(secured: ssl.SSLSocket) -> bytes:
 
 def _status(reply: bytes) -> int:
     """Return the status of a whole reply; one that was cut off is no answer."""
-    return int(reply[9:12]) if is_whole(reply) and reply.startswith(b"HTTP/1.1 ") else _REFUSED
+    return int(reply[9:12]) if is_whole(reply) and reply.startswith(b"HTTP/1.1 ") else REFUSED

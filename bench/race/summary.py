@@ -82,13 +82,17 @@ def _ratios(rounds: Rounds, outcomes: Mapping[str, Rounds]) -> dict[str, float]:
     return ratios
 
 
-def markdown(table: Sequence[Row]) -> str:
-    """Return *table* in Markdown, and below it what makes a row doubtful."""
+def markdown(table: Sequence[Row], without: Sequence[str] = ()) -> str:
+    """Return *table* in Markdown, and below it what makes a row doubtful.
+
+    Peers *without* a row get one of dashes.
+    """
     references = [name for name in REFERENCES if any(name in row.ratios for row in table)]
     heads = ["", "CPU us/request", "min..max", "requests/s", "p50 us", "p99 us", "RSS MB"]
     heads += ["CPU share", *(f"x {name}" for name in references)]
     lines = [_line(heads), _line(["---", *["---:"] * (len(heads) - 1)])]
     lines += [_line(_cells(row, references)) for row in table]
+    lines += [_line([name, *["-"] * (len(heads) - 1)]) for name in without]
     return "\n".join([*lines, *_doubts(table)])
 
 

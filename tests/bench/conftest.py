@@ -8,27 +8,18 @@ import ssl
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from support.http2_server import H2Server, Manners, Served
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
 
 from race import payload
 from race.certs import Identities, mint
 from race.upstream import Answer, response
-
-
-@dataclass
-class Served:
-    """A mutual-TLS server in a thread: where it is, and what it received."""
-
-    port: int = 0
-    requests: list[bytes] = field(default_factory=list)
-    handshakes: int = 0
-    lost: int = 0
 
 
 class Recording(Answer):
@@ -58,26 +49,47 @@ def identities(tmp_path_factory: pytest.TempPathFactory) -> Identities:
 @pytest.fixture
 def served(identities: Identities) -> Iterator[Served]:
     """Answer every call with 200, for callers that have a certificate."""
-    yield from _serve(identities, response(200, payload.reply(300)))
+    yield from _serve_http1(identities, response(200, payload.reply(300)))
 
 
 @pytest.fixture
 def refusing(identities: Identities) -> Iterator[Served]:
     """Answer every call with 403."""
-    yield from _serve(identities, response(403, "{}"))
+    yield from _serve_http1(identities, response(403, "{}"))
 
 
-def _serve(identities: Identities, answer: bytes) -> Iterator[Served]:
+@pytest.fixture
+def serving_http2(identities: Identities) -> Iterator[Callable[[Manners], Served]]:
+    """Give a function that starts a server of HTTP/2 with certain manners."""
+    with ExitStack() as stack:
+
+        def start(manners: Manners) -> Served:
+            running = contextmanager(_serve)(
+                identities, lambda served: H2Server(manners, served), "h2"
+            )
+            return stack.enter_context(running)
+
+        yield start
+
+
+def _serve_http1(identities: Identities, answer: bytes) -> Iterator[Served]:
+    answers = {payload.PATH.encode(): answer}
+    yield from _serve(identities, lambda served: Recording(answers, served))
+
+
+def _serve(
+    identities: Identities, make: Callable[[Served], asyncio.Protocol], *protocols: str
+) -> Iterator[Served]:
     served, ready = Served(), threading.Event()
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()
 
     async def run() -> None:
         server = await loop.create_server(
-            lambda: Recording({payload.PATH.encode(): answer}, served),
+            lambda: make(served),
             "127.0.0.1",
             0,
-            ssl=_context(identities),
+            ssl=_context(identities, protocols),
         )
         served.port = server.sockets[0].getsockname()[1]
         ready.set()
@@ -102,10 +114,12 @@ def _serve(identities: Identities, answer: bytes) -> Iterator[Served]:
         gc.collect()
 
 
-def _context(identities: Identities) -> ssl.SSLContext:
+def _context(identities: Identities, protocols: Sequence[str]) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(identities.server.chain, identities.server.key)
     context.load_verify_locations(identities.server.bundle)
     context.verify_mode = ssl.CERT_REQUIRED
     context.num_tickets = 0
+    if protocols:
+        context.set_alpn_protocols(protocols)
     return context

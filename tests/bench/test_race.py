@@ -108,16 +108,19 @@ def test_the_proxy_has_a_cpu_of_its_own_where_there_are_two(available, expected)
 
 
 def test_a_short_race_prints_its_conditions_and_a_row_a_peer(capsys) -> None:
-    arguments = ["nginx", "haproxy", "--rounds", "1", "--seconds", "0.3", "-o", "json"]
+    modes = ["saturated", "h2", "h2-streams", "h2-worst"]
+    brief = ["--rounds", "1", "--seconds", "0.3", "-o", "json"]
+    arguments = ["nginx", "haproxy", "--modes", *modes, *brief]
     status = main(arguments)
     out, talk = capsys.readouterr()
     if status == 1:
         assert "not here" in talk
         pytest.skip("neither nginx nor HAProxy is here")
     printed = json.loads(out)
-    table = printed["modes"]["saturated"]
-    assert [row["peer"] for row in table] == list(printed["conditions"]["peers"])
-    assert all(row["cpu_us"] > 0 and row["errors"] == row["refused"] == 0 for row in table)
+    assert list(printed["modes"]) == modes
+    for table in printed["modes"].values():
+        assert [row["peer"] for row in table] == list(printed["conditions"]["peers"])
+        assert all(row["cpu_us"] > 0 and row["errors"] == row["refused"] == 0 for row in table)
 
 
 def test_an_unknown_peer_is_named_with_those_there_are(capsys) -> None:

@@ -57,6 +57,12 @@ def test_a_peer_without_a_round_has_no_row() -> None:
     assert [row.peer for row in summary.rows({"ours": _rounds(1.0), "lost": {}})] == ["ours"]
 
 
+def test_a_peer_that_cannot_is_a_row_of_dashes() -> None:
+    table = summary.markdown(summary.rows({"ours": _rounds(1.0)}), ["theirs"])
+    *_, last = table.splitlines()
+    assert last == "| theirs | - | - | - | - | - | - | - |"
+
+
 def test_a_table_has_a_column_for_each_reference_that_took_part() -> None:
     table = summary.rows({"ours": _rounds(20.0), "envoy-mcp": _rounds(50.0)})
     lines = summary.markdown(table).splitlines()
