@@ -54,7 +54,7 @@ def answer(port: int, trial: Trial, bundle: Path) -> int:
 
 
 def _ask(secured: ssl.SSLSocket, trial: Trial) -> int:
-    connection = H2Connection(H2Configuration(header_encoding="utf-8"))
+    connection = H2Connection(H2Configuration(header_encoding=None))
     connection.initiate_connection()
     connection.send_headers(1, _head(trial))
     connection.send_data(1, trial.body.encode("ascii"), end_stream=True)
@@ -70,7 +70,7 @@ def _ask(secured: ssl.SSLSocket, trial: Trial) -> int:
 
 
 def _status(event: Event) -> int:
-    return int(dict(event.headers)[":status"]) if isinstance(event, ResponseReceived) else 0
+    return int(dict(event.headers)[b":status"]) if isinstance(event, ResponseReceived) else 0
 
 
 def _head(trial: Trial) -> list[tuple[str, str]]:
