@@ -27,6 +27,7 @@ from .spiffe.id import SpiffeId
 from .spiffe.svid import X509Svid
 
 _LOOK_EVERY: Final = 1.0  # seconds between looks at the files
+_PAUSE: Final = 0.05  # seconds before the next one, whatever has come due
 _RETRY: Final = 30.0  # seconds before a failed renewal is tried again, at most
 _REFUSED: Final = 120.0  # seconds before a CA that said no is asked again
 _SOONEST: Final = 1.0  # seconds between two tries at a CA elsewhere
@@ -200,13 +201,18 @@ class Rotation:
     async def run(self) -> None:
         """Look at the files every second; renew at half of the certificate's life."""
         while True:
-            await asyncio.sleep(min(_LOOK_EVERY, max(0.0, self._renew_at - self._wall())))
+            # Files that somebody else renews are only looked at, however late that somebody is.
+            due = self._renew_at - self._wall() if self._renews else _LOOK_EVERY
+            await asyncio.sleep(min(_LOOK_EVERY, max(_PAUSE, due)))
             await self._tend()
+
+    @property
+    def _renews(self) -> bool:
+        return self.spec.ca is not None or self._enrolment is not None
 
     async def _tend(self) -> None:
         """Do what has come due."""
-        renews = self.spec.ca is not None or self._enrolment is not None
-        if renews and (self._wall() >= self._renew_at or self._has_new_token()):
+        if self._renews and (self._wall() >= self._renew_at or self._has_new_token()):
             await self._try_renewal()
         if self._federation is not None and self.current is not None:
             await self._federation.tend()

@@ -174,3 +174,25 @@ def test_a_certificate_past_its_half_is_better_than_none(site: Site) -> None:
     asyncio.run(second.start())
     assert serial(first) == serial(second)
     assert "renewal failed" in site.said[-1]
+
+
+def test_files_that_nobody_renews_are_looked_at_in_no_hurry_past_their_half(site: Site) -> None:
+    issue(site.folder.parents[2], NAME)
+    looks = 0
+
+    class Counted(Rotation):
+        def _stamp(self) -> object:
+            nonlocal looks
+            looks += 1
+            return super()._stamp()
+
+    async def told() -> None:
+        rotation = Counted(IdentitySpec(site.folder), site.clock, lambda: 0.0, site.said.append)
+        await rotation.start()
+        site.clock.ahead = 20 * 3600  # of the 24 hours that it has
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1.5):
+                await rotation.run()
+
+    asyncio.run(told())
+    assert 1 <= looks < 10
