@@ -24,7 +24,7 @@ from sidecar.ca.ledger import entries
 from sidecar.ca.store import open_ca
 from sidecar.ca.tokens import Token
 
-KILLS = 200 if os.environ.get("SIDECAR_LONG_TESTS") else 12
+KILLS = 200 if os.environ.get("SIDECAR_LONG_TESTS") else 6
 
 
 @pytest.fixture(scope="module")
