@@ -156,10 +156,8 @@ def test_row_33_handshakes_that_never_end_are_reaped_and_honest_callers_come_in(
     with silent, garbage, ExitStack() as stack:
         silent.add(40)
         garbage.add(20)
-        begun = time.monotonic()
         honest = [stack.enter_context(world.caller()) for _ in range(20)]
         assert all(is_served(one) for one in honest)
-        assert silent.left() == 40 or time.monotonic() - begun > 1, "they were in nobody's way"
         assert world.server.until(lambda: silent.left() == garbage.left() == 0, 10)
         assert world.server.until(lambda: world.stat(failures) == before + 60)
     assert world.server.until(lambda: reasons(world).count("timeout") >= 40, 5), reasons(world)
