@@ -7,6 +7,7 @@ not take what we write. What is written in one turn of the loop goes out togethe
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from typing import Final, cast
 
 from ..errors import ProtocolError
@@ -15,7 +16,7 @@ from ..http.h2 import Event, Http2
 _DISCARDED: Final = 1 << 18  # bytes that are read and dropped once all is said
 
 
-class Framed(asyncio.Protocol):
+class Framed(asyncio.Protocol, ABC):
     """A connection whose frames mean something to whoever extends it."""
 
     http2: Http2
@@ -111,26 +112,26 @@ class Framed(asyncio.Protocol):
 
     # -- what it means, for whoever extends it
 
+    @abstractmethod
     def _now(self) -> float:
         """The clock of deadlines."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _act(self, event: Event) -> None:
         """Something has come."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _turned(self) -> None:
         """What came in one turn was acted on."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _broken(self, fault: ProtocolError) -> None:
         """The other end can't be listened to any more; what is left to say is written."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _resumed(self) -> None:
         """The other end takes again what we write."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _wrote(self, stream: int) -> None:
         """Something of a stream's body was sent."""
-        raise NotImplementedError
