@@ -265,6 +265,7 @@ GAUGES = {
     "sidecar_connections": "Callers' connections that are open.",
     "sidecar_config_last_reload_successful": "0 once a reload was refused, until one is taken.",
     "sidecar_cert_expiry_timestamp_seconds": "When the sidecar's own certificate ends.",
+    "sidecar_renewals_failed": "Renewals of it that failed since the last that succeeded.",
 }
 
 METRICS_AFTER = (
@@ -298,6 +299,7 @@ STATS = {
     "server.tasks": "tasks under way: one a caller's connection or stream, and a few of its own",
     "server.config_last_reload_successful": "0 once a reload was refused, until one is taken",
     "server.certificate_expiry_seconds": "when our certificate ends, in seconds since the epoch",
+    "server.renewals_failed": "renewals of it that failed since the last that succeeded",
 }
 
 CLUSTERS = """\

@@ -21,6 +21,7 @@ _AS_GAUGES: Final = {
     "server.total_connections": "sidecar_connections",
     "server.config_last_reload_successful": "sidecar_config_last_reload_successful",
     "server.certificate_expiry_seconds": "sidecar_cert_expiry_timestamp_seconds",
+    "server.renewals_failed": "sidecar_renewals_failed",
 }
 
 
@@ -78,6 +79,7 @@ class Health:
             ("server.tasks", len(asyncio.all_tasks())),
             ("server.config_last_reload_successful", 0 if self._reload.last_failed else 1),
             ("server.certificate_expiry_seconds", self._expiry()),
+            ("server.renewals_failed", self._rotation.failed if self._rotation else 0),
         ]
 
     def gauges(self) -> Iterator[Metric]:

@@ -77,6 +77,7 @@ class Rotation:
         self.spec = spec
         self.current: Identity | None = None
         self.trouble = ""  # why the last look or renewal failed
+        self.failed = 0  # tries of a renewal, since the last that succeeded
         self._wall = wall
         self._spread = spread
         self._say = say
@@ -274,7 +275,9 @@ class Rotation:
             self._token = self._enrolment.token_stamp()
         try:
             await self._renew()
+            self.failed = 0
         except (SidecarError, OSError) as error:
+            self.failed += 1
             said, self.trouble = self.trouble, str(error)
             retry = _RETRY if self._enrolment is None else self._soonest()
             if isinstance(error, CaRefusal):

@@ -143,12 +143,14 @@ def test_a_ca_that_is_gone_is_asked_again_and_the_old_identity_stays(site: Site)
         assert serial(rotation) == first
         assert "renewal failed and is tried again" in site.said[-1]
         assert len(site.said) == 1, "told once, not once a second"
+        assert rotation.failed == 1
         away.rename(site.ca)
         site.clock.ahead = 31
         await until(lambda: serial(rotation) != first, rotation)
 
     asyncio.run(story())
     assert rotation.trouble == ""
+    assert rotation.failed == 0
 
 
 def test_without_its_ca_it_does_not_start(site: Site) -> None:
