@@ -138,7 +138,13 @@ HANDSHAKES = {
     "names_not_critical": "its subject is empty and its alternative names are not critical",
     "other_trust_domain": "its SPIFFE ID is of a trust domain without a bundle here, or is signed "
     "by another domain's CA",
-    "chain_too_long": "more certificates than a chain may have",
+    "chain_too_long": "more certificates than a chain may have, or more CAs than one above allows",
+    "not_a_ca": "a certificate above it may not sign",
+    "ca_path": "a CA above it has a workload's SPIFFE ID",
+    "critical_extension": "a certificate has a critical extension that is not understood here, or "
+    "name constraints",
+    "weak_key": "a key is too short: RSA under 2048 bits, a curve under 256",
+    "weak_signature": "a certificate is signed with a hash older than SHA-256",
     "malformed": "a certificate cannot be read",
     "plaintext": "no TLS, where TLS is asked for",
     "old_protocol": "TLS older than 1.3",

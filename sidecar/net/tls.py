@@ -35,10 +35,15 @@ _VERIFY_REASONS: Final[dict[int, str]] = {
     19: "unknown_ca",
     20: "unknown_ca",
     21: "unknown_ca",
+    22: "chain_too_long",
     24: "unknown_ca",  # an issuer that is no CA
-    25: "unknown_ca",
+    25: "chain_too_long",  # a CA's path length allows no further CA below it
     26: "wrong_purpose",
     32: "unknown_ca",  # an issuer that may not sign
+    34: "critical_extension",
+    66: "weak_key",
+    67: "weak_key",
+    68: "weak_signature",
     79: "unknown_ca",
 }
 

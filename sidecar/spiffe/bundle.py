@@ -158,10 +158,10 @@ def _authority_of(entry: Any) -> Iterable[Certificate]:
     if entry.get("use") != _SVID_USE or entry.get("kty") not in _KEY_TYPES:
         return
     certificates = entry.get("x5c")
-    if certificates is None:
+    if certificates is None or certificates == []:
         return
-    if not isinstance(certificates, list) or not certificates:
-        raise IdentityError("malformed", "a SPIFFE bundle has an `x5c` that is no list")
+    if not isinstance(certificates, list):
+        raise IdentityError("malformed", "a SPIFFE bundle has an `x5c` that is no array")
     # Only the first counts: the rest would be a path, which is not trusted for itself.
     yield Certificate.from_der(_base64(certificates[0]))
 

@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -33,6 +34,10 @@ _USAGES: Final = (
     "key_cert_sign",
     "crl_sign",
 )
+
+_STRONG_HASHES: Final = frozenset({"sha256", "sha384", "sha512"})
+_MIN_RSA_BITS: Final = 2048
+_MIN_EC_BITS: Final = 256
 
 _E = TypeVar("_E", bound=x509.ExtensionType)
 
@@ -107,6 +112,31 @@ class Certificate:
             raise IdentityError("expired", "the certificate has expired")
         if now < self.not_before:
             raise IdentityError("not_yet_valid", "the certificate is not valid yet")
+
+    def check_key(self) -> None:
+        """Raise IdentityError `weak_key` unless its key is one that TLS 1.3 may rest on."""
+        try:
+            key = self.opened.public_key()
+        except (ValueError, UnsupportedAlgorithm) as error:
+            raise IdentityError(
+                "weak_key", f"a certificate's key cannot be used: {error}"
+            ) from None
+        good = (
+            (isinstance(key, rsa.RSAPublicKey) and key.key_size >= _MIN_RSA_BITS)
+            or (isinstance(key, ec.EllipticCurvePublicKey) and key.key_size >= _MIN_EC_BITS)
+            or isinstance(key, ed25519.Ed25519PublicKey | ed448.Ed448PublicKey)
+        )
+        if not good:
+            raise IdentityError("weak_key", "a certificate's key is too short, or of a kind unused")
+
+    def check_signature_hash(self) -> None:
+        """Raise IdentityError `weak_signature` unless it is signed with a hash that holds."""
+        try:
+            digest = self.opened.signature_hash_algorithm
+        except UnsupportedAlgorithm as error:
+            raise IdentityError("weak_signature", f"a certificate: {error}") from None
+        if digest is not None and digest.name not in _STRONG_HASHES:
+            raise IdentityError("weak_signature", f"a certificate is signed with {digest.name}")
 
     def check_authority(self) -> None:
         """Raise IdentityError unless it may sign SVIDs (X509-SVID sections 3.2, 4.1, 4.3)."""

@@ -43,6 +43,7 @@ REASONS: Final = frozenset(
         "chain_too_long",
         "not_a_ca",
         "ca_path",
+        "weak_key",
         "weak_signature",
         "critical_extension",
     }
@@ -56,7 +57,6 @@ _KNOWN_EXTENSIONS: Final = frozenset(
         ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
     }
 )
-_STRONG_HASHES: Final = frozenset({"sha256", "sha384", "sha512"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +87,19 @@ class X509Svid:
 def verify(chain: Sequence[bytes], bundles: Bundles, now: float) -> X509Svid:
     """Judge a chain in DER, leaf first and root last, whose path has been checked.
 
-    Checked here: the leaf's rules and times, and that the chain ends in the
-    bundle of the SVID's own trust domain (X509-SVID section 5).
+    Checked here: the leaf's rules and times, what the signers between it and the
+    root must be beyond RFC 5280, and that the chain ends in the bundle of the
+    SVID's own trust domain (X509-SVID sections 3.2 and 5).
     """
-    _, svid = _leaf(chain, now)
+    leaf, svid = _leaf(chain, now)
     bundle = _bundle_of(svid.id, bundles)
     if chain[-1] not in bundle.roots:
         raise _stray(bundle, bundles.homes_of(chain[-1]))
+    _check_sound(leaf)
+    for der in chain[1:-1]:
+        signer = Certificate.from_der(der)
+        signer.check_authority()
+        _check_sound(signer)
     return replace(svid, signers=tuple(sha256(der).hexdigest() for der in chain[1:]))
 
 
@@ -209,7 +215,7 @@ def _climb(
     trusted = [Certificate.from_der(root) for root in roots]
     rest, level = list(offered), [leaf]
     faults: list[IdentityError] = []
-    for depth in range(MAX_CHAIN):
+    for depth in range(MAX_CHAIN - 1):  # the leaf and the root count, too
         if any(_issuers(child, trusted, depth, now, faults) for child in level):
             return None
         level = [one for child in level for one in _issuers(child, rest, depth, now, faults)]
@@ -254,11 +260,16 @@ def _check_link(issuer: Certificate, child: Certificate, depth: int, now: float)
     issuer.check_time(now)
     if issuer.path_length is not None and issuer.path_length < depth:
         raise IdentityError("chain_too_long", "a CA's path length allows no further CA below it")
-    _check_understood(child.opened)
+    _check_sound(child)
     _check_understood(issuer.opened)
-    digest = child.opened.signature_hash_algorithm
-    if digest is not None and digest.name not in _STRONG_HASHES:
-        raise IdentityError("weak_signature", f"a certificate is signed with {digest.name}")
+    issuer.check_key()
+
+
+def _check_sound(certificate: Certificate) -> None:
+    """Check what may be wrong with any certificate that somebody else signed."""
+    _check_understood(certificate.opened)
+    certificate.check_signature_hash()
+    certificate.check_key()
 
 
 def _check_understood(certificate: x509.Certificate) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ssl
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography import x509
 from support.mint import Files, Mint
 
 from sidecar.errors import IdentityError, StartError
@@ -15,6 +17,7 @@ from sidecar.spiffe.bundle import Bundles, TrustBundle
 from sidecar.spiffe.svid import verify
 
 NOW = time.time()
+UNKNOWN = x509.ObjectIdentifier("1.2.3.4")  # of an extension that nobody knows
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +114,29 @@ def test_a_certificate_that_is_wrong_is_refused_by_its_reason(
 @pytest.mark.parametrize("fault", ["ca_leaf", "no_digital_signature", "no_path", "not_a_spiffe_id"])
 def test_what_is_not_quite_an_svid_is_refused_too(mint: Mint, fault: str) -> None:
     assert refused(identity_of(mint), caller(mint, mint.wrong(fault)))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"uri": ["spiffe://cluster.local/ca"]}, "ca_path"),
+        ({"uri": ["spiffe://cluster.local", "spiffe://a.test"]}, "two_uri_sans"),
+        ({"usage": None}, "not_a_ca"),
+        ({"extension": x509.NameConstraints([x509.DNSName("test")], None)}, "critical_extension"),
+        ({"extension": x509.UnrecognizedExtension(UNKNOWN, b"\x05\x00")}, "critical_extension"),
+        ({"not_after": -10}, "expired"),
+    ],
+)
+def test_a_wrong_intermediate_is_refused_as_in_a_file(
+    mint: Mint, wrong: dict[str, Any], reason: str
+) -> None:
+    files = mint.leaf(signer=mint.authority(mint.root, **wrong), dns=["a.test"])
+    assert refused(identity_of(mint), caller(mint, files)) == reason
+
+
+def test_more_cas_than_one_above_allows_are_a_chain_too_long(mint: Mint) -> None:
+    files = mint.leaf(signer=mint.authority(mint.intermediate))
+    assert refused(identity_of(mint), caller(mint, files)) == "chain_too_long"
 
 
 def test_without_a_certificate_there_is_no_handshake(mint: Mint) -> None:

@@ -85,7 +85,7 @@ def test_a_bundle_may_hold_several_roots_while_they_rotate(mint: Mint) -> None:
         (b'{"keys": 1}', "keys"),
         (b'{"keys": [], "keys": []}', "JSON"),
         (b'{"keys": [1]}', "object"),
-        (b'{"keys": [{"use": "x509-svid", "kty": "EC", "x5c": []}]}', "x5c"),
+        (b'{"keys": [{"use": "x509-svid", "kty": "EC", "x5c": "AAAA"}]}', "x5c"),
         (b'{"keys": [{"use": "x509-svid", "kty": "EC", "x5c": [7]}]}', "base64"),
         (b'{"keys": [{"use": "x509-svid", "kty": "EC", "x5c": ["*"]}]}', "base64"),
         (b'{"keys": [{"use": "x509-svid", "kty": "EC", "x5c": ["AAAA"]}]}', "cannot be read"),
@@ -99,6 +99,11 @@ def test_a_malformed_spiffe_bundle_is_refused_and_the_fault_named(data: bytes, w
     error = refusal(data)
     assert error.reason == "malformed"
     assert word in str(error)
+
+
+def test_an_entry_with_an_empty_x5c_is_passed_over() -> None:
+    data = b'{"keys": [{"use": "x509-svid", "kty": "EC", "x5c": []}]}'
+    assert TrustBundle.from_spiffe(data, "domain1.test").roots == frozenset()
 
 
 def test_a_workloads_certificate_is_no_root(mint: Mint) -> None:

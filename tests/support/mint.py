@@ -138,17 +138,19 @@ class Mint:
         subject: str | None = "test",
         san_critical: bool = False,
         digest: hashes.HashAlgorithm | None = None,
+        key: Key | None = None,
         folder: Path | None = None,
     ) -> Files:
         """Sign a leaf and write `svid.pem`, `svid_key.pem`, `svid_bundle.pem`.
 
         *name* is `NS/SA`; *uri* names the URI SANs instead. *dns* takes DNS names
         and IP addresses. Times are seconds from now. *usage* and *eku* None leave
-        the extension out. *signer* is the intermediate unless given, *digest* SHA-256.
+        the extension out. *signer* is the intermediate unless given, *digest* SHA-256,
+        *key* a new one of P-256.
         """
         namespace, _, account = name.partition("/")
         uris = [f"spiffe://{self.trust_domain}/ns/{namespace}/sa/{account}"] if uri is None else uri
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = key or ec.generate_private_key(ec.SECP256R1())
         signer = signer or self.intermediate
         builder = self._builder(key, signer, subject, not_before, not_after)
         builder = _with_constraints(builder, ca=ca, path_length=None)
