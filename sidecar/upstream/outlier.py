@@ -65,6 +65,9 @@ Events: TypeAlias = tuple[Event, ...]
 
 _GATEWAY: Final = frozenset({502, 503, 504})
 
+# Times are floats: what is this much short of a whole term, in seconds, has served it.
+_ROUNDING: Final = 1e-6
+
 # Without the split, an attempt of ours that failed counts as the status it will cause.
 _AS_STATUS: Final = {
     Outcome.CONNECT_FAILED: 503,
@@ -278,12 +281,14 @@ class Outlier:
         events = [self._return(one, now) for one in self.endpoints if self._has_served(one, now)]
         events += self._judge_rates(now)
         for endpoint in self._known.values():
-            if not endpoint.ejected and now - endpoint.returned_at >= self._spec.interval:
+            healthy_for = now - endpoint.returned_at + _ROUNDING
+            if not endpoint.ejected and healthy_for >= self._spec.interval:
                 endpoint.multiplier = max(0, endpoint.multiplier - 1)
         return tuple(events)
 
     def _has_served(self, endpoint: Endpoint, now: float) -> bool:
-        return endpoint.ejected and self._term(endpoint) <= now - endpoint.ejected_at
+        served = now - endpoint.ejected_at + _ROUNDING
+        return endpoint.ejected and self._term(endpoint) <= served
 
     def _term(self, endpoint: Endpoint) -> float:
         rules = self._rules

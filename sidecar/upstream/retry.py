@@ -17,6 +17,7 @@ BASE: Final = 0.025  # seconds; back-off is at most ten times its base (Envoy)
 _CAP: Final = 10
 
 STATUS_CODES: Final = "retriable-status-codes"
+_RATELIMITED: Final = "envoy-ratelimited"
 # What Istio takes where nothing is written, towards other services and towards the server
 # that an inbound is for.
 OUTBOUND: Final = ("connect-failure", "refused-stream", "unavailable", "cancelled", STATUS_CODES)
@@ -38,7 +39,7 @@ _UNSENT: Final = (
 )
 CONDITIONS: Final = frozenset(
     {
-        *("5xx", "gateway-error", "reset", "retriable-4xx", "envoy-ratelimited"),
+        *("5xx", "gateway-error", "reset", "retriable-4xx", _RATELIMITED),
         *("retriable-headers", STATUS_CODES),
         *_UNSENT,
         *_GRPC,
@@ -127,6 +128,8 @@ class RetryPolicy:
         """Whether another try is worth it after *failure*, if there is one left."""
         if not failure.sent:
             return True
+        if failure.ratelimited:  # who limits rates is asked again only where that is named (Envoy)
+            return _RATELIMITED in self.retry_on
         return any(_names(name, failure, self.statuses) for name in self.retry_on)
 
     def delay(self, number: int, chance: float) -> float:
@@ -179,8 +182,6 @@ def _names(name: str, failure: Failure, statuses: tuple[int, ...]) -> bool:
             return status == 409
         case "retriable-status-codes":
             return status in statuses
-        case "envoy-ratelimited":
-            return failure.ratelimited
     return bool(failure.grpc) and _GRPC.get(name) == failure.grpc
 
 
@@ -189,7 +190,8 @@ class RetryBudget:
     """How many retries may be under way to a cluster at once.
 
     At most `most`; or, where `percent` is there in its place, that share of the calls under
-    way, and `least` in any case. Raises ValueError where a value has no meaning.
+    way, rounded down as Envoy does, and `least` in any case. Raises ValueError where a value
+    has no meaning.
     """
 
     most: int = 1024
@@ -206,4 +208,4 @@ class RetryBudget:
         """Whether one more retry may begin beside *retrying* others, of *active* calls."""
         if self.percent is None:
             return retrying < self.most
-        return retrying < max(self.least, active * self.percent / 100)
+        return retrying < max(self.least, int(active * self.percent / 100))

@@ -168,6 +168,19 @@ def test_who_returns_has_no_run_behind_it() -> None:
     assert outlier.report_local(host, Outcome.RESET, now) == ()
 
 
+@pytest.mark.parametrize("begin", [0.007, 0.1, 0.3, 1.1, 3.7, 1e6 + 0.3])
+def test_a_term_that_was_served_to_the_millisecond_is_served(begin: float) -> None:
+    spec = OutlierSpec(base_ejection_time=1.0, max_ejection_percent=100, interval=1.0)
+    outlier, (host,) = failing(spec)
+    fail(outlier, host, now=begin)
+    outlier.sweep(begin + 0.999)
+    assert host.ejected
+    outlier.sweep((round(begin * 1000) + 1000) / 1000)
+    assert not host.ejected
+    outlier.sweep((round(begin * 1000) + 2000) / 1000)
+    assert host.multiplier == 0
+
+
 def test_jitter_lengthens_an_ejection() -> None:
     spec = OutlierSpec(max_ejection_percent=100, max_ejection_time_jitter=8.0)
     outlier, (host,) = failing(spec, rand=lambda: 0.25)

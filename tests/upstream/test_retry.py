@@ -109,6 +109,8 @@ UNSENT = Failure(sent=False)
         ("unavailable", [Failure(200, grpc="14")], [Failure(200, grpc="13"), Failure(503)]),
         ("internal,cancelled", [Failure(200, grpc="13"), Failure(200, grpc="1")], [RESET]),
         ("envoy-ratelimited", [Failure(429, ratelimited=True)], [Failure(429)]),
+        ("5xx,429,unavailable", [Failure(429)], [Failure(429, ratelimited=True)]),
+        ("gateway-error", [UNSENT], [Failure(503, ratelimited=True)]),
         ("retriable-headers", [UNSENT], [RESET, Failure(503)]),
     ],
 )
@@ -170,6 +172,8 @@ def test_only_tools_that_are_named_may_be_called_again() -> None:
         (RetryBudget(percent=20), 3, 0, False),
         (RetryBudget(percent=20), 19, 100, True),
         (RetryBudget(percent=20), 20, 100, False),
+        (RetryBudget(percent=20), 3, 19, False),
+        (RetryBudget(percent=20), 3, 20, True),
         (RetryBudget(percent=0, least=0), 0, 1000, False),
     ],
 )
