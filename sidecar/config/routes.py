@@ -12,6 +12,7 @@ from typing import Final
 
 from ..errors import Where
 from ..upstream.cluster import ClusterSpec
+from ..upstream.edit import Edit
 from ..upstream.retry import RetryPolicy
 from ..upstream.route import Action, Destination, Mirror, Route, Routes, Way
 from .addresses import Target
@@ -123,11 +124,13 @@ class _Service:
 
     def route(self, written: HttpRoute) -> Route:
         """Return *written* compiled."""
+        if len(written.route) == 1:
+            written = _single(written)
         destinations = tuple(self._destination(one) for one in written.route)
         mirrors = tuple(
             Mirror(self._cluster(one.goal, one.at).name, one.percent) for one in written.mirrors
         )
-        hashed = any(one.hash_on is not None for one in destinations)
+        hashed = len(destinations) == 1 and destinations[0].hash_on is not None  # as in Istio
         faulty = written.fault is not None
         action = Action(
             destinations,
@@ -194,6 +197,29 @@ class _Service:
         whole = self._base.name if own else _authority(goal)
         made = replace(made, name=f"{whole}|{goal.subset}" if goal.subset else whole)
         return self.clusters.setdefault(made.name, made)
+
+
+def _single(written: HttpRoute) -> HttpRoute:
+    """Return a route of one destination with its edits in the order that Istio gives them.
+
+    Of several, the one chosen edits before the route does, which therefore has the last word.
+    A single one has the last word itself, and whatever either removes is removed before both.
+    """
+    (goal,) = written.route
+    request, on_route = _in_turn(written.request, goal.request)
+    reply, on_reply = _in_turn(written.reply, goal.reply)
+    return replace(
+        written,
+        route=(replace(goal, request=request, reply=reply),),
+        request=on_route,
+        reply=on_reply,
+    )
+
+
+def _in_turn(first: Edit | None, then: Edit | None) -> tuple[Edit | None, Edit | None]:
+    if first is None or then is None:
+        return first, then
+    return replace(first, remove=first.remove | then.remove), replace(then, remove=frozenset())
 
 
 def _authority(goal: Goal) -> str:

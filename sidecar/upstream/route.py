@@ -10,16 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final
-from urllib.parse import parse_qsl
 
 from ..errors import PathError
 from .affinity import HashOn
 from .edit import Edit
 from .retry import RetryPolicy
 from .text import How, TextMatch
-
-_MOST_PARAMETERS: Final = 256
 
 
 @dataclass(slots=True)
@@ -44,12 +40,12 @@ class Asked:
         return b",".join(values).decode("latin-1") if values else None
 
     def parameter(self, name: str) -> str | None:
-        """Return the first query parameter *name*, or None."""
-        try:
-            pairs = parse_qsl(self.query, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS)
-        except ValueError:
-            return None
-        return next((value for known, value in pairs if known == name), None)
+        """Return the first query parameter *name*, or None.
+
+        It is as it was written: like Envoy, nothing is decoded before it is compared.
+        """
+        pairs = (pair.partition("=") for pair in self.query.split("&"))
+        return next((value for known, _, value in pairs if known == name), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +83,20 @@ class Match:
             and _holds(self.tool, asked.tool)
             and _holds(self.principal, asked.principal or None)
             and all(match.holds(asked.header(name)) for name, match in self.headers)
-            and not any(match.holds(asked.header(name)) for name, match in self.without)
+            and not any(_holds_or_empty(match, asked.header(name)) for name, match in self.without)
             and all(match.holds(asked.parameter(name)) for name, match in self.parameters)
         )
 
 
 def _holds(match: TextMatch | None, text: str | None) -> bool:
     return match is None or match.holds(text)
+
+
+def _holds_or_empty(match: TextMatch, text: str | None) -> bool:
+    """Whether *match* holds, where a header that is missing is compared as an empty one (Istio)."""
+    if text is None and match.how is not How.PRESENT:
+        text = ""
+    return match.holds(text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from sidecar.config.problem import ConfigError
 from sidecar.config.snapshot import Service, Snapshot, compile_snapshot
 from sidecar.upstream.affinity import By, HashOn
 from sidecar.upstream.balance import Algorithm
+from sidecar.upstream.edit import edited
 from sidecar.upstream.retry import INBOUND, OUTBOUND
 from sidecar.upstream.route import Action
 
@@ -75,6 +76,7 @@ CANARY = (
     " {destination: {host: Files.local, subset: v2}, weight: 10}]}"
 )
 PLAIN = "{route: [{destination: {host: files.local}}]}"
+OTHER = ", {destination: {host: files.local, subset: v2}, weight: 1}"
 
 
 def compiled(*documents: str, to: str = "http://files.local") -> Snapshot:
@@ -187,6 +189,45 @@ def test_a_hash_reaches_the_destination_and_keeps_retries_where_they_were() -> N
     assert one.hash_on == HashOn(By.PRINCIPAL)
     assert not action(snapshot).retry.avoid_previous
     assert not service(compiled(ENTRY, rule)).way.action.retry.avoid_previous
+
+
+def test_of_several_destinations_with_a_hash_retries_go_to_another_endpoint() -> None:
+    rule = RULE.replace("{simple: ROUND_ROBIN}", "{consistentHash: {usePrincipal: true}}")
+    found = action(compiled(ENTRY, rule, virtual(CANARY)))
+    assert all(one.hash_on is not None for one in found.destinations)
+    assert found.retry.avoid_previous
+
+
+@pytest.mark.parametrize(
+    ("route", "goal", "others", "wanted"),
+    [
+        # A single destination has the last word, and what is removed goes before both.
+        ("set: {x: r}", "set: {x: d}", "", ["x: d"]),
+        ("add: {x: r}", "set: {x: d}", "", ["x: d"]),
+        ("set: {x: r}", "add: {x: d}", "", ["x: r", "x: d"]),
+        ("remove: [x]", "set: {x: d}", "", ["x: d"]),
+        ("set: {x: r}", "remove: [x]", "", ["x: r"]),
+        ("remove: [x]", "remove: [y]", "", []),
+        # Of several, the route edits after the one that was chosen.
+        ("set: {x: r}", "set: {x: d}", OTHER, ["x: r"]),
+        ("add: {x: r}", "set: {x: d}", OTHER, ["x: d", "x: r"]),
+        ("remove: [x]", "set: {x: d}", OTHER, []),
+        ("set: {x: r}", "remove: [x]", OTHER, ["x: r"]),
+    ],
+)
+@pytest.mark.parametrize("way", ["request", "response"])
+def test_edits_of_a_route_and_of_its_destination_meet_in_istios_order(
+    route: str, goal: str, others: str, wanted: list[str], way: str
+) -> None:
+    destination = (
+        f"{{destination: {{host: files.local}}, weight: 1, headers: {{{way}: {{{goal}}}}}}}"
+    )
+    http = f"{{route: [{destination}{others}], headers: {{{way}: {{{route}}}}}}}"
+    found = action(compiled(ENTRY, RULE, virtual(http)))
+    one = found.destinations[0]
+    edits = (one.request, found.request) if way == "request" else (one.reply, found.reply)
+    lines = edited([b"x: caller\r\n"], *edits)
+    assert [line.decode().strip() for line in lines] == wanted
 
 
 def test_a_route_by_tool_needs_messages() -> None:

@@ -70,6 +70,9 @@ def call(**changed: Any) -> Asked:
         (Match(without=(("x-other", PRESENT),)), True),
         (Match(without=(("x-env", PRESENT),)), False),
         (Match(without=(("x-env", exact("prod")),)), True),
+        (Match(without=(("x-other", exact("")),)), False),
+        (Match(without=(("x-other", prefix("a")),)), True),
+        (Match(without=(("x-none", exact("")),)), False),
         (Match(parameters=(("v", exact("2")),)), True),
         (Match(parameters=(("v", exact("3")),)), False),
         (Match(parameters=(("empty", exact("")),)), True),
@@ -94,8 +97,23 @@ def test_what_a_call_does_not_have_matches_nothing(match: Match) -> None:
     assert not match.holds(call(tool=None, mcp_method=None, principal=""))
 
 
-def test_a_query_of_too_many_parameters_has_none() -> None:
-    assert call(query="&".join(["v=2"] * 1000)).parameter("v") is None
+@pytest.mark.parametrize(
+    ("query", "value"),
+    [
+        ("v=a%20b", "a%20b"),
+        ("v=a+b", "a+b"),
+        ("%76=2&v=3", "3"),
+        ("v=a=b&v=c", "a=b"),
+        ("w=1;v=2", None),
+        ("&&v&v=1", ""),
+        ("&".join(["w=1"] * 1000 + ["v=2"]), "2"),
+        ("", None),
+    ],
+)
+def test_a_query_parameter_is_the_first_of_its_name_as_it_was_written(
+    query: str, value: str | None
+) -> None:
+    assert call(query=query).parameter("v") == value
 
 
 def action(*weights: int) -> Action:
