@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
-from ..policy.tokens.keys import LONGEST_JWKS, Keys, parse_jwks
+from ..policy.tokens.keys import LONGEST_JWKS, Keys
 from ..policy.tokens.spec import ClaimHeader, HeaderPlace, JwtRuleSpec
 from .conditions import text
 from .documents import DRY_RUN, RequestAuthentication, RequestAuthenticationSpec
@@ -76,6 +76,8 @@ def _output(value: str) -> str:
 
 
 def _jwks(value: str) -> Keys:
+    from ..policy.tokens.jwks import parse_jwks
+
     try:
         return parse_jwks(value.encode())
     except ValueError as error:

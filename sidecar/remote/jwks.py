@@ -18,7 +18,7 @@ from ..config.request_authentication import jwks_uri
 from ..config.values import Malformed
 from ..errors import MessageError
 from ..mcp.message import parse_value
-from ..policy.tokens.keys import LONGEST_JWKS, KeyRing, KeySource, parse_jwks
+from ..policy.tokens.keys import LONGEST_JWKS, KeyRing, KeySource
 from .fetch import FetchError, fetch
 
 REFRESH: Final = 20 * 60.0  # seconds, Istio's
@@ -154,6 +154,8 @@ class _Source:
         return await self._get(_jwks_uri_in(document), self._name.timeout)
 
     def _take(self, data: bytes) -> None:
+        from ..policy.tokens.jwks import parse_jwks
+
         # The same bytes stay the same keys, so that verified tokens stay remembered.
         keys = parse_jwks(data)
         self._digest = sha256(data).digest()

@@ -12,7 +12,8 @@ from support.tokens import Issuer
 
 from sidecar.policy.decide import Policy, decide
 from sidecar.policy.spec import PolicySpec
-from sidecar.policy.tokens.keys import KeyRing, parse_jwks
+from sidecar.policy.tokens.jwks import parse_jwks
+from sidecar.policy.tokens.keys import KeyRing
 from sidecar.policy.tokens.rules import JwtRule, TokenRules
 from sidecar.policy.tokens.spec import ClaimHeader, JwtRuleSpec
 from sidecar.policy.verdict import RuleRef

@@ -13,7 +13,8 @@ from support.tokens import NOW, Issuer, Signer, b64
 
 from sidecar.policy.call import Call
 from sidecar.policy.tokens import rules as subject
-from sidecar.policy.tokens.keys import KeyRing, KeySource, parse_jwks
+from sidecar.policy.tokens.jwks import parse_jwks
+from sidecar.policy.tokens.keys import KeyRing, KeySource
 from sidecar.policy.tokens.rules import JwtRule, TokenRules, authenticate, forget
 from sidecar.policy.tokens.spec import ClaimHeader, HeaderPlace, JwtRuleSpec
 from sidecar.policy.tokens.token import TOLD, Fault

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.tokens import NOW, Issuer, Signer, b64
 
-from sidecar.policy.tokens.keys import parse_jwks
+from sidecar.policy.tokens.jwks import parse_jwks
 from sidecar.policy.tokens.token import CLOCK_SKEW, LONGEST_TOKEN, Fault, Token, parse_token
 
 SIGNER = Signer()
