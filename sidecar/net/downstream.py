@@ -202,6 +202,7 @@ class Downstream(asyncio.Protocol):
                 self.busy = True
                 self.close_after |= request.head is None or request.head.close
                 await serve(request, self)
+                del request  # who waits for the next holds nothing of this one
                 self.busy = False
                 self.streaming = None
                 if not self._next():
