@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from ..app import App
 from ..config.bootstrap import BundleEndpoint, Identity, Sidecar
 from ..config.documents import FileRef
 from ..config.files import load
@@ -77,6 +76,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run until told to stop; returns the exit code."""
     import uvloop
+
+    from ..app import App  # `check` reads configurations with this module, and serves nothing
 
     sources = Sources()
     make = from_file(args.config, sources) if args.config else _from_flags(args, sources)
