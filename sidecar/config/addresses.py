@@ -149,10 +149,26 @@ def host_name(text: str) -> str:
 
 
 def host_pattern(text: str) -> str:
-    """Read the name of a host, `*` or `*.suffix`."""
+    """Read the name of a host, `*`, or a `*` before how a name ends: `*.suffix`, `*-a.suffix`."""
     if text != "*":
-        host_name(text.removeprefix("*."))
+        end = text.removeprefix("*")
+        host_name(end if end == text or end[:1] not in (".", "-") else end[1:])
     return text
+
+
+def service_pattern(text: str) -> str:
+    """Read what `host_pattern` does, but not `*` alone: no service has all names (Istio)."""
+    if text == "*":
+        raise Malformed("`*` is every host", "write names, or how they end: `*.example.com`")
+    return host_pattern(text)
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether two patterns of hosts both hold for some name, as Istio sees it."""
+    first, second = sorted((one.lower(), other.lower()), key=lambda text: len(text.lstrip("*")))
+    if first.startswith("*"):
+        return second.lstrip("*").endswith(first[1:])
+    return first == second or (second.startswith("*") and first.endswith(second[1:]))
 
 
 def ip_literal(text: str) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isqrt
 from typing import Final
 
 from ..upstream.affinity import By, HashOn
 from ..upstream.balance import Warmup
-from .nodes import MapNode, Node
+from .nodes import MapNode, Node, ScalarNode
 from .problem import Notes
+from .route_actions import Percent
 from .schema import Field, Form, Struct, Support, Unread, Unused
 from .traffic_specs import Balance, LoadBalancer
-from .values import Duration, Flag, Malformed, Read, Text, Whole, Word
+from .values import Duration, Flag, Malformed, Number, Read, Text, Word
 from .virtual_services import HEADER_NAME
 
 
@@ -40,6 +42,9 @@ class _SimpleForm(Form[Balance]):
             )
             return Balance.LEAST_REQUEST
         return self._word.read(node, path, notes)
+
+
+_MOST_MAGLEV: Final = 5_000_011
 
 
 def _cookie(name: str, path: str = "", ttl: float | None = None) -> HashOn:
@@ -93,7 +98,36 @@ class _HashForm(Form[HashOn]):
                 "`httpQueryParameterName` and `usePrincipal`",
             )
             raise Unread
+        _check_ring(node, path, notes)
         return found[0]
+
+
+def _check_ring(node: Node, path: str, notes: Notes) -> None:
+    """Note a ring that Istio would not take, though there is none here."""
+    if not isinstance(node, MapNode):
+        return
+    written = [name for name in ("minimumRingSize", "ringHash", "maglev") if node.get(name)]
+    if len(written) > 1:
+        notes.error(
+            "SC0611", f"{path} has `{written[0]}` and `{written[1]}`", node, help="keep one"
+        )
+    maglev = node.get("maglev")
+    size = maglev.get("tableSize") if isinstance(maglev, MapNode) else None
+    value = size.value if isinstance(size, ScalarNode) else 0
+    if maglev is not None and not (isinstance(value, int) and _is_prime(value)):
+        notes.error(
+            "SC0206",
+            f"{path}.maglev.tableSize is {value}",
+            size or node,
+            help=f"write a prime number under {_MOST_MAGLEV}, or leave `maglev` out",
+        )
+
+
+def _is_prime(number: int) -> bool:
+    """Whether *number* is a prime that a table may have as its size."""
+    if not 1 < number < _MOST_MAGLEV:
+        return False
+    return all(number % factor for factor in range(2, isqrt(number) + 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +185,8 @@ _WARMUP: Final = Struct(
     Warmup,
     (
         Field("duration", Duration(), "How long an endpoint is new.", required=True),
-        Field("minimumPercent", Whole(1, 100), "Its share at the beginning.", default="10"),
-        Field("aggression", Whole(1, 10), "How its share grows; 1: evenly.", default="1"),
+        Field("minimumPercent", Percent(), "Its share at the beginning.", default="10"),
+        Field("aggression", Number(1, 100), "How its share grows; 1: evenly.", default="1"),
     ),
 )
 

@@ -56,7 +56,7 @@ def cluster_of(
 ) -> ClusterSpec:
     """Return the cluster that *target* means, or the *subset* of it.
 
-    With *h2c* an upgrade to HTTP/2 acts in plaintext as well.
+    With *h2c* an upgrade to HTTP/2 acts in plaintext as well; a port of that protocol has both.
     Raises ValueError if nothing has its addresses or nobody knows the subset.
     """
     rule = rule_for(service, rules)
@@ -74,7 +74,8 @@ def cluster_of(
     balance = policy.load_balancer or LoadBalancer()
     health = policy.outlier_detection
     tls = _tls(policy.tls, target, entries)
-    upgrade = upgrades(pool.http.h2_upgrade_policy)
+    http2 = _speaks_http2(target, entries)
+    upgrade, h2c = http2 or upgrades(pool.http.h2_upgrade_policy), http2 or h2c
     return ClusterSpec(
         f"{service}|{subset}" if subset else service,
         endpoints,
@@ -273,6 +274,12 @@ def _entry_for(target: Target, entries: Iterable[ServiceEntry]) -> ServiceEntry:
             "`http://host:port`, `unix:/path`, or add the ServiceEntry"
         )
     return entry
+
+
+def _speaks_http2(target: Target, entries: Iterable[ServiceEntry]) -> bool:
+    """Whether the port that callers of *target* name is one of HTTP/2."""
+    ports = () if target.address else _entry_for(target, entries).spec.ports
+    return next((p.protocol == "HTTP2" for p in ports if target.port in (0, p.number)), False)
 
 
 def _port(target: Target, entries: Iterable[ServiceEntry]) -> int:

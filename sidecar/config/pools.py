@@ -47,6 +47,7 @@ _COUNT: Final = _ZeroIs()
 
 def _check_outlier(spec: OutlierDetection, node: MapNode, path: str, notes: Notes) -> None:
     written = node.get("consecutiveLocalOriginFailures") is not None
+    written = written and spec.consecutive_local_origin_failures > 0  # 0 asks for nothing
     if written and not spec.split_external_local_origin_errors:
         notes.error(
             "SC0601",

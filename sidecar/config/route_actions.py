@@ -49,13 +49,16 @@ _FRAMING: Final = frozenset(
     }
 )
 _NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}")
+_SUBSET: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
 _PATH: Final = re.compile(r"/[A-Za-z0-9\-._~!$&'()*+,;=:@/%]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Percent(Form[float]):
-    """A percentage, fractions allowed."""
+    """A percentage, fractions allowed; one under *least* is nothing, and must say so."""
+
+    least: float = 0.0
 
     @property
     def name(self) -> str:
@@ -65,8 +68,11 @@ class Percent(Form[float]):
         value = node.value if isinstance(node, ScalarNode) else None
         if not isinstance(value, int | float) or isinstance(value, bool):
             raise wrong_form(node, "a number from 0 to 100", path, notes)
-        if not 0 <= value <= 100:
-            notes.error("SC0206", f"{path} is {value}", node, help="write a number from 0 to 100")
+        if not 0 <= value <= 100 or 0 < value < self.least:
+            other = f"0, or from {self.least:f}".rstrip("0") if self.least else "from 0"
+            notes.error(
+                "SC0206", f"{path} is {value}", node, help=f"write a number: {other} to 100"
+            )
             raise Unread
         return float(value)
 
@@ -78,9 +84,22 @@ def _value_of(value: float = 0.0) -> float:
 MIRROR_PERCENT: Final = Struct(
     "Percent", _value_of, (Field("value", Percent(), "From 0 to 100.", default="0"),)
 )
+# Envoy counts in millionths.
+_FAULT_PERCENT: Final = Struct(
+    "Percent", _value_of, (Field("value", Percent(0.0001), "From 0 to 100.", default="0"),)
+)
 
 
 # -- where calls go
+
+
+def subset_name(text: str) -> str:
+    """Read the name of a subset: a label of a host's name, as in Istio."""
+    if _SUBSET.fullmatch(text) is None:
+        raise Malformed(
+            f"`{text}` is not a subset's name", "write at most 63 letters, digits and `-`: `v1`"
+        )
+    return text
 
 
 def _port_number(number: int) -> int:
@@ -97,7 +116,12 @@ GOAL: Final = Struct(
             "A service: the inbound's own, or one of a ServiceEntry.",
             required=True,
         ),
-        Field("subset", Text(), "A subset of its DestinationRule.", default="all its endpoints"),
+        Field(
+            "subset",
+            Read("name", subset_name),
+            "A subset of its DestinationRule.",
+            default="all its endpoints",
+        ),
         Field(
             "port",
             Struct(
@@ -116,13 +140,14 @@ GOAL: Final = Struct(
 
 
 def _check_retries(retries: Retries, node: MapNode, path: str, notes: Notes) -> None:
-    if retries.attempts == 0 and len(node.entries) > 1:
+    said = node.get("attempts") is not None
+    if not retries.attempts and len(node.entries) > said:
         notes.error(
             "SC0605",
-            f"{path} has attempts of 0, and says more",
-            node.key("attempts"),
-            why="0 switches retries off",
-            help="remove the other fields, or write how often to try again",
+            f"{path} has {'attempts of 0' if said else 'no attempts'}, and says more",
+            node.key("attempts") if said else node,
+            why="0 switches retries off, and so does what is not written beside others",
+            help="write how often to try again: `attempts: 2`; or remove the other fields",
         )
     unknown = unknown_conditions(retries.retry_on or "")
     if unknown:
@@ -142,11 +167,20 @@ def _check_retries(retries: Retries, node: MapNode, path: str, notes: Notes) -> 
         )
 
 
+def _retries(attempts: int = 0, **others: object) -> Retries:
+    return Retries(attempts, **others)  # type: ignore[arg-type]
+
+
 RETRIES: Final = Struct(
     "HTTPRetry",
-    Retries,
+    _retries,
     (
-        Field("attempts", Whole(0, 100), "Tries after the first; 0: none.", default="2"),
+        Field(
+            "attempts",
+            Whole(0, 100),
+            "Tries after the first; 0: none. Without `retries` there are 2.",
+            default="0",
+        ),
         Field(
             "retryOn",
             Text(empty=True),
@@ -205,7 +239,7 @@ _ABORT: Final = Struct(
             "The same by gRPC's name for it.",
             "grpc",
         ),
-        Field("percentage", MIRROR_PERCENT, "Of how many calls.", "percent", default="none"),
+        Field("percentage", _FAULT_PERCENT, "Of how many calls.", "percent", default="none"),
         Unused("http2Error", Support.REFUSED, "An abort has a status."),
     ),
     check=_check_abort,
@@ -221,7 +255,7 @@ _DELAY: Final = Struct(
     _delay,
     (
         Field("fixedDelay", Duration(), "How long.", "seconds", required=True),
-        Field("percentage", MIRROR_PERCENT, "Of how many calls.", "percent", default="none"),
+        Field("percentage", _FAULT_PERCENT, "Of how many calls.", "percent", default="none"),
         Field("percent", Percent(), "The same, by its old name."),
         Unused("exponentialDelay", Support.REFUSED, "A delay is as long as `fixedDelay` says."),
     ),
@@ -265,6 +299,11 @@ def _authority(text: str) -> bytes:
     return text.encode("ascii")
 
 
+def _check_rewrite(made: object, node: MapNode, path: str, notes: Notes) -> None:
+    if not node.entries:
+        notes.error("SC0210", f"{path} is empty", node, help="write `uri:` or `authority:`")
+
+
 REWRITE: Final = Struct(
     "HTTPRewrite",
     Rewrite,
@@ -277,6 +316,7 @@ REWRITE: Final = Struct(
         Field("authority", Read("host", _authority), "The host that the server sees."),
         Unused("uriRegexRewrite", Support.REFUSED, "Paths are rewritten whole or by prefix."),
     ),
+    check=_check_rewrite,
 )
 
 

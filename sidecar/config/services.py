@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Final
 
 from ..errors import Where
-from .addresses import host_name, host_pattern, ip_literal, socket_path
+from .addresses import host_name, ip_literal, service_pattern, socket_path
 from .metadata import LABELS
 from .nodes import ListNode, MapNode, Node, ScalarNode
 from .problem import Notes, Spot
@@ -28,27 +28,28 @@ _MOST_WEIGHT: Final = 1_000_000
 
 class _Protocol(StrEnum):
     HTTP = "HTTP"
+    HTTP2 = "HTTP2"
 
 
 _TLS: Final = "The call would go to the server in plaintext."
 _RAW: Final = "Only HTTP is carried, and bytes that are not read cannot be judged."
-_H2: Final = "Only HTTP/1.1 is spoken to servers yet, and this one may not understand it."
+_GRPC: Final = "A call is read whole before it is judged, and gRPC's are streams."
 
 
 @dataclass(frozen=True, slots=True)
 class _ProtocolForm(Form[str]):
-    """Istio's names of protocols, in any case; `http` in whatever spelling comes out as HTTP."""
+    """Istio's names of protocols, in any case."""
 
     @property
     def name(self) -> str:
-        return "`HTTP`"
+        return "`HTTP` or `HTTP2`"
 
     def read(self, node: Node, path: str, notes: Notes) -> str:
         text = Text().read(node, path, notes)
-        if text.upper() == _Protocol.HTTP:
-            return _Protocol.HTTP
+        if text.upper() in _Protocol.__members__:
+            return _Protocol[text.upper()]
         refused = {"HTTPS": _TLS, "TLS": _TLS, "TCP": _RAW, "MONGO": _RAW}
-        refused |= {"HTTP2": _H2, "GRPC": _H2, "GRPC-WEB": _H2}
+        refused |= {"GRPC": _GRPC, "GRPC-WEB": _GRPC}
         why = refused.get(text.upper())
         form = Word(_Protocol, refused=((text, why),) if why else ())
         return form.read(node, path, notes)
@@ -72,7 +73,12 @@ PORT: Final = Struct(
     (
         Field("number", _PORT, "The port that callers name.", required=True),
         Field("name", Text(longest=256), "Its name, for `endpoints[].ports`.", required=True),
-        Field("protocol", _ProtocolForm(), "What is spoken on it.", default="HTTP"),
+        Field(
+            "protocol",
+            _ProtocolForm(),
+            "What is spoken on it; HTTP2 is, in plaintext as well.",
+            default="HTTP",
+        ),
         Field("targetPort", _PORT, "Where endpoints listen.", default="`number`"),
     ),
 )
@@ -173,6 +179,13 @@ def _check_spec(spec: ServiceEntrySpec, node: MapNode, path: str, notes: Notes) 
     for index, endpoint in enumerate(spec.endpoints):
         spot = items[index] if items else node.key("hosts")
         _check_names(endpoint, spec, spot, path, notes)
+        if endpoint.unix and looks_up:
+            notes.error(
+                "SC0211",
+                f"`unix:{endpoint.unix}` is no name to look up",
+                spot,
+                help="write `resolution: STATIC`",
+            )
         if endpoint.name and not looks_up:
             notes.error(
                 "SC0211",
@@ -246,7 +259,7 @@ SPEC: Final = Struct(
     (
         Field(
             "hosts",
-            ListOf(Read("host", host_pattern), least=1, most=256),
+            ListOf(Read("host", service_pattern), least=1, most=256),
             "Names of the service.",
             required=True,
         ),

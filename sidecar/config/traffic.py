@@ -18,10 +18,10 @@ from .metadata import LABELS
 from .nodes import ListNode, MapNode
 from .pools import OUTLIER, POOL
 from .problem import Notes
-from .route_actions import Percent
+from .route_actions import Percent, subset_name
 from .schema import AnyField, Field, ListOf, Struct, Support, Unused
 from .traffic_specs import DestinationRuleSpec, Subset, TrafficPolicy
-from .values import Read, Text, Whole
+from .values import Read, Whole
 
 _MOST_SUBSETS: Final = 256
 
@@ -48,6 +48,13 @@ _BLOCKS: Final[tuple[AnyField, ...]] = (
 )
 
 
+def _check_port_policy(
+    made: tuple[int, TrafficPolicy], node: MapNode, path: str, notes: Notes
+) -> None:
+    if len(node.entries) < 2:
+        notes.error("SC0210", f"{path} says nothing of its port", node, help="write a block")
+
+
 def _port_policy(port: int, **blocks: object) -> tuple[int, TrafficPolicy]:
     return port, TrafficPolicy(**blocks)  # type: ignore[arg-type]
 
@@ -68,6 +75,7 @@ _PORT_SETTINGS: Final = Struct(
         ),
         *_BLOCKS,
     ),
+    check=_check_port_policy,
 )
 
 
@@ -109,7 +117,7 @@ _SUBSET: Final = Struct(
     "Subset",
     Subset,
     (
-        Field("name", Text(longest=128), "Its name.", required=True),
+        Field("name", Read("name", subset_name), "Its name.", required=True),
         Field("labels", LABELS, "Labels that its endpoints have.", default="all endpoints"),
         Field("trafficPolicy", _POLICY, "Its blocks, in the place of the destination's."),
     ),

@@ -23,7 +23,8 @@ TRAFFIC: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "SC0605": (
         "retries switched off and set",
-        "`attempts: 0` switches retries off, so that nothing else in `retries` could act.",
+        "`attempts: 0` switches retries off, and so does a `retries` without `attempts`, as in "
+        "Istio, so that nothing else in it could act.",
     ),
     "SC0606": (
         "destinations without weights",

@@ -140,6 +140,28 @@ class Whole(Form[int]):
 
 
 @dataclass(frozen=True, slots=True)
+class Number(Form[float]):
+    """A number between two bounds, both allowed, with or without a fraction."""
+
+    low: float
+    high: float
+
+    @property
+    def name(self) -> str:
+        return "number"
+
+    def read(self, node: Node, path: str, notes: Notes) -> float:
+        value = node.value if isinstance(node, ScalarNode) else None
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise wrong_form(node, "a number", path, notes)
+        if not self.low <= value <= self.high:
+            bounds = f"{self.low:g} to {self.high:g}"
+            notes.error("SC0206", f"{path} is {value}", node, help=f"write a number from {bounds}")
+            raise Unread
+        return float(value)
+
+
+@dataclass(frozen=True, slots=True)
 class Duration(Form[float]):
     """A time such as `30s` or `1m30s`, in whole milliseconds; seconds come out."""
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Final
 
 from ..errors import Where
 from ..upstream.route import Match
 from ..upstream.text import How, TextMatch
-from .addresses import host_pattern
+from .addresses import overlap, service_pattern
 from .nodes import MapNode, Node
 from .problem import Notes
 from .route_actions import (
@@ -221,6 +222,13 @@ def _check_http(route: HttpRoute, node: MapNode, path: str, notes: Notes) -> Non
         notes.error(
             "SC0607", f"{path} has `mirror` and `mirrors`", node.key("mirror"), help="keep one"
         )
+    if node.get("mirrorPercent") is not None:
+        notes.warning(
+            "SC0603",
+            "`mirrorPercent` is an old name",
+            node.key("mirrorPercent"),
+            help="write `mirrorPercentage: {value: PERCENT}`",
+        )
 
 
 _REFUSED: Final = (
@@ -280,13 +288,24 @@ def _gateway(text: str) -> str:
     return text
 
 
+def _check_hosts(spec: VirtualServiceSpec, node: MapNode, path: str, notes: Notes) -> None:
+    for one, other in combinations(spec.hosts, 2):
+        if overlap(one, other):
+            notes.error(
+                "SC0611",
+                f"{path}.hosts has `{one}` and `{other}`, which mean the same calls",
+                node.key("hosts"),
+                help="keep one",
+            )
+
+
 SPEC: Final = Struct(
     "VirtualServiceSpec",
     VirtualServiceSpec,
     (
         Field(
             "hosts",
-            ListOf(Read("host", host_pattern), least=1, most=256),
+            ListOf(Read("host", service_pattern), least=1, most=256),
             "The services whose calls it routes, by name or `*.suffix`.",
             required=True,
         ),
@@ -301,4 +320,5 @@ SPEC: Final = Struct(
         Unused("tcp", Support.REFUSED, "Only HTTP is carried."),
         Unused("exportTo", Support.LATER, "Every sidecar that is given the document uses it."),
     ),
+    check=_check_hosts,
 )

@@ -38,7 +38,7 @@ class Warmup:
     """
 
     duration: float
-    minimum_percent: int = 10
+    minimum_percent: float = 10
     aggression: float = 1.0
 
     def __post_init__(self) -> None:

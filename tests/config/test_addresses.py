@@ -9,6 +9,8 @@ from sidecar.config.addresses import (
     Target,
     admin_address,
     listen_address,
+    overlap,
+    service_pattern,
     target_of,
 )
 from sidecar.config.values import Malformed
@@ -143,3 +145,29 @@ def test_what_is_no_target_is_refused_with_what_to_write(text: str, code: str) -
 
 def test_a_path_is_told_to_be_left_off() -> None:
     assert help_of(target_of, "http://127.0.0.1:9000/mcp") == "write `http://127.0.0.1:9000`"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "both"),
+    [
+        ("a.example", "a.example", True),
+        ("a.example", "A.example", True),
+        ("a.example", "b.example", False),
+        ("a.example", "*.example", True),
+        ("a.other", "*.example", False),
+        ("*.b.example", "*.example", True),
+        ("*.b.example", "*.c.example", False),
+        ("*b.example", "ab.example", True),
+        ("*-b.example", "a-b.example", True),
+        ("*-b.example", "b.example", False),
+    ],
+)
+def test_two_patterns_overlap_where_some_name_fits_both(one: str, other: str, both: bool) -> None:
+    assert overlap(one, other) is both
+    assert overlap(other, one) is both
+
+
+def test_no_service_has_all_names() -> None:
+    assert service_pattern("*.example") == "*.example"
+    with pytest.raises(Malformed, match="every host"):
+        service_pattern("*")

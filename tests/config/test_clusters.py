@@ -375,3 +375,27 @@ def test_an_upgrade_acts_over_tls_and_in_plaintext_by_choice(
     )
     assert (made.pool.http2, made.pool.max_streams) == (http2, 7)
     assert made.upgrade is (policy == "UPGRADE")
+
+
+@pytest.mark.parametrize("policy", [None, "DO_NOT_UPGRADE"])
+@pytest.mark.parametrize(("port", "http2"), [(80, True), (81, False), (0, True)])
+def test_a_port_of_http_2_is_called_so_whatever_upgrades(
+    policy: str | None, port: int, http2: bool
+) -> None:
+    (entry,) = read(
+        """
+        {apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: a}, spec: {
+          hosts: [two.example], resolution: STATIC, endpoints: [{address: 127.0.0.1}],
+          ports: [{number: 80, name: a, protocol: http2}, {number: 81, name: b}]}}
+        """,
+        ServiceEntry,
+    )
+    written = policy and {"connectionPool": {"http": {"h2UpgradePolicy": policy}}}
+    made = cluster_of(
+        target_of(f"http://two.example:{port}" if port else "http://two.example"),
+        "two.example",
+        [entry],
+        rules(("two.example", written)),
+        LIMITS,
+    )
+    assert (made.pool.http2, made.upgrade, made.h2c) == (http2, http2, http2)

@@ -102,6 +102,13 @@ def test_every_field_of_a_pool_that_acts_comes_out(document: Document) -> None:
     )
 
 
+def test_no_local_failures_ask_for_no_split(document: Document) -> None:
+    found = policy(
+        document("DestinationRule", rule(outlierDetection={"consecutiveLocalOriginFailures": 0}))
+    )
+    assert found.outlier_detection is not None
+
+
 def test_a_written_zero_is_not_written(document: Document) -> None:
     blocks = {
         "connectionPool": {"tcp": {"maxConnections": 0}, "http": {"http1MaxPendingRequests": 0}},

@@ -23,6 +23,10 @@ def service(**fields: Any) -> dict[str, Any]:
     return {"hosts": ["a"], "http": [{"route": [{"destination": {"host": "a"}}], **written}]}
 
 
+def retrying(on: str) -> dict[str, Any]:
+    return service(retries={"attempts": 2, "retryOn": on})
+
+
 def codes(loaded: Loaded) -> list[str]:
     return [problem.code for problem in loaded.problems]
 
@@ -70,6 +74,8 @@ def test_every_field_of_retries_comes_out(document: Document) -> None:
     found = only(document("VirtualService", service(retries=written)))
     assert found.retries == Retries(3, "5xx,reset,409", 2.0, 0.05, False, tools)
     assert only(document("VirtualService", service())).retries == Retries()
+    # Written and empty they are switched off, as `attempts` is 0 then (Istio).
+    assert only(document("VirtualService", service(retries={}))).retries == Retries(0)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +133,12 @@ def test_header_fields_come_out(document: Document) -> None:
         ({"headers": {"request": {"add": {"x-forwarded-client-cert": "b"}}}}, "SC0608"),
         ({"headers": {"response": {"set": {"content-length": "0"}}}}, "SC0608"),
         ({"headers": {"response": {"remove": ["transfer-encoding"]}}}, "SC0608"),
-        ({"retries": {"idempotentTools": []}}, "SC0210"),
+        ({"retries": {"attempts": 1, "idempotentTools": []}}, "SC0210"),
+        ({"retries": {"retryOn": "5xx"}}, "SC0605"),
+        ({"retries": {"perTryTimeout": "2s"}}, "SC0605"),
+        ({"rewrite": {}}, "SC0210"),
+        ({"fault": {"abort": {"httpStatus": 500, "percentage": {"value": 0.00001}}}}, "SC0206"),
+        ({"fault": {"delay": {"fixedDelay": "1s", "percentage": {"value": 0.00001}}}}, "SC0206"),
     ],
 )
 def test_what_an_action_may_not_say(fields: dict[str, Any], code: str, document: Document) -> None:
@@ -137,6 +148,6 @@ def test_what_an_action_may_not_say(fields: dict[str, Any], code: str, document:
 
 
 def test_a_condition_that_never_holds_draws_a_warning(document: Document) -> None:
-    loaded = document("VirtualService", service(retries={"retryOn": "5xx,retriable-headers"}))
+    loaded = document("VirtualService", retrying("5xx,retriable-headers"))
     assert codes(loaded) == ["SC0303"]
     assert len(loaded.documents) == 1

@@ -52,6 +52,13 @@ def test_endpoints_come_out_with_their_ports_labels_and_weights(document: Docume
     assert first.at is not None
 
 
+@pytest.mark.parametrize("protocol", ["HTTP2", "http2"])
+def test_a_port_may_be_of_http_2(protocol: str, document: Document) -> None:
+    spec = entry(ports=[{**HTTP, "protocol": protocol}], hosts=["*a.example"])
+    (port,) = only(document("ServiceEntry", spec)).spec.ports
+    assert port.protocol == "HTTP2"
+
+
 def test_without_other_ports_an_endpoint_listens_on_the_services(document: Document) -> None:
     found = only(document("ServiceEntry", entry())).spec
     assert found.endpoints[0].port_for(found.ports[0]) == 80
@@ -85,6 +92,8 @@ def test_an_endpoint_may_be_a_socket(address: str, document: Document) -> None:
         (entry({"address": "unix:/a", "ports": {"http": 1}}), "SC0604"),
         (entry({"address": "127.0.0.1", "ports": {"htp": 1}}), "SC0604"),
         (entry({"address": "127.0.0.1", "serviceAccount": "x"}), "SC0304"),
+        (entry({"address": "unix:/a"}, resolution="DNS"), "SC0211"),
+        (entry(hosts=["a", "*"]), "SC0211"),
         (entry(resolution="DNS_ROUND_ROBIN"), "SC0304"),
         (entry(resolution="DYNAMIC_DNS"), "SC0304"),
         (entry({"address": "127.0.0.1.2"}), "SC0211"),
@@ -179,7 +188,7 @@ def test_without_endpoints_the_services_own_names_are_looked_up(document: Docume
 @pytest.mark.parametrize(
     ("spec", "code"),
     [
-        (looked_up(endpoints=None, hosts=["localhost", "*"]), "SC0612"),
+        (looked_up(endpoints=None, hosts=["localhost", "*.a"]), "SC0612"),
         (looked_up(endpoints=None, resolution="STATIC"), "SC0202"),
     ],
 )

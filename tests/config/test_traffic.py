@@ -19,6 +19,9 @@ def rule(**blocks: Any) -> dict[str, Any]:
     return {"host": "a.example", "trafficPolicy": blocks}
 
 
+OF_80 = {"port": {"number": 80}, "outlierDetection": {}}
+
+
 def codes(loaded: Loaded) -> list[str]:
     return [problem.code for problem in loaded.problems]
 
@@ -30,13 +33,16 @@ def only(loaded: Loaded) -> DestinationRule:
 
 
 @pytest.mark.parametrize(
-    "host", ["a", "a.b.svc.cluster.local", "*.b.example", "*", "127.0.0.1", "a_b.c"]
+    "host",
+    ["a", "a.b.svc.cluster.local", "*.b.example", "*b.example", "*-b.a", "*", "127.0.0.1", "a_b.c"],
 )
 def test_a_rule_is_for_a_host_or_a_suffix(host: str, document: Document) -> None:
     assert only(document("DestinationRule", {"host": host})).spec.host == host
 
 
-@pytest.mark.parametrize("host", ["", "a b", "a..b", "-a", "a.*", "http://a", "a/b", "a" * 254])
+@pytest.mark.parametrize(
+    "host", ["", "a b", "a..b", "-a", "a.*", "**", "*..a", ".a", "http://a", "a/b", "a" * 254]
+)
 def test_what_is_no_host_is_refused(host: str, document: Document) -> None:
     assert codes(document("DestinationRule", {"host": host})) == ["SC0211"]
 
@@ -82,9 +88,12 @@ def test_the_simple_balancers_act(
         (rule(tls={"mod": "SIMPLE"}), ["SC0204"]),
         (rule(tls={"mode": "SIMPLE", "subjectAltNames": []}), ["SC0210"]),
         ({"host": "a", "subsets": [{"labels": {}}]}, ["SC0202"]),
+        ({"host": "a", "subsets": [{"name": "v_1"}]}, ["SC0211"]),
+        ({"host": "a", "subsets": [{"name": "a|b"}]}, ["SC0211"]),
         ({"host": "a", "subsets": [{"name": "v1"}, {"name": "v1"}]}, ["SC0611"]),
         (rule(portLevelSettings=[{"tls": {}}]), ["SC0202"]),
-        (rule(portLevelSettings=[{"port": {"number": 80}}, {"port": {"number": 80}}]), ["SC0611"]),
+        (rule(portLevelSettings=[{"port": {"number": 80}}]), ["SC0210"]),
+        (rule(portLevelSettings=[OF_80, OF_80]), ["SC0611"]),
         (rule(retryBudget={"percent": 101}), ["SC0206"]),
         (
             rule(loadBalancer={"simple": "RANDOM", "consistentHash": {"useSourceIp": True}}),
@@ -99,6 +108,9 @@ def test_the_simple_balancers_act(
         (rule(loadBalancer={"consistentHash": {"httpCookie": {"path": "/"}}}), ["SC0202"]),
         (rule(loadBalancer={"consistentHash": {"httpHeaderName": "a b"}}), ["SC0211"]),
         (rule(loadBalancer={"warmup": {"minimumPercent": 3}}), ["SC0202"]),
+        (rule(loadBalancer={"warmup": {"duration": "1m", "minimumPercent": 150.0}}), ["SC0206"]),
+        (rule(loadBalancer={"warmup": {"duration": "1m", "aggression": 0.3}}), ["SC0206"]),
+        (rule(loadBalancer={"warmup": {"duration": "1m", "aggression": "1"}}), ["SC0203"]),
     ],
 )
 def test_what_a_rule_may_not_say(
@@ -178,6 +190,11 @@ def test_what_is_hashed_comes_out(
     [
         ({"warmup": {"duration": "1m"}}, Warmup(60.0)),
         ({"warmup": {"duration": "1m", "minimumPercent": 5, "aggression": 2}}, Warmup(60.0, 5, 2)),
+        (
+            {"warmup": {"duration": "1m", "minimumPercent": 0.5, "aggression": 1.5}},
+            Warmup(60.0, 0.5, 1.5),
+        ),
+        ({"warmup": {"duration": "1m", "minimumPercent": 0}}, Warmup(60.0, 0.0)),
         ({"warmupDurationSecs": "30s"}, Warmup(30.0)),
         ({"simple": "RANDOM"}, None),
     ],
@@ -217,3 +234,26 @@ def test_ports_and_subsets_come_out_with_policies_of_their_own(document: Documen
     first, second = found.subsets
     assert (first.name, first.labels, first.traffic_policy) == ("v1", {"v": "1"}, one)
     assert (second.name, second.labels, second.traffic_policy) == ("v2", {}, TrafficPolicy())
+
+
+@pytest.mark.parametrize(
+    ("ring", "found"),
+    [
+        ({"minimumRingSize": 1024}, ["SC0303"]),
+        ({"ringHash": {"minimumRingSize": 1024}}, ["SC0303"]),
+        ({"maglev": {"tableSize": 1009}}, ["SC0303"]),
+        ({"maglev": {"tableSize": 1000}}, ["SC0206"]),
+        ({"maglev": {"tableSize": 0}}, ["SC0206"]),
+        ({"maglev": {"tableSize": 5000111}}, ["SC0206"]),
+        ({"maglev": {}}, ["SC0206"]),
+        ({"minimumRingSize": 1024, "maglev": {"tableSize": 1009}}, ["SC0611"]),
+    ],
+)
+def test_a_ring_has_no_effect_but_must_be_one_that_istio_takes(
+    ring: dict[str, Any], found: list[str], document: Document
+) -> None:
+    loaded = document(
+        "DestinationRule", rule(loadBalancer={"consistentHash": {"useSourceIp": True, **ring}})
+    )
+    told = [code for code in codes(loaded) if code != "SC0303"] or codes(loaded)
+    assert told == found

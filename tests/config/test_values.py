@@ -14,6 +14,7 @@ from sidecar.config.values import (
     Duration,
     Flag,
     Malformed,
+    Number,
     Read,
     Size,
     Text,
@@ -199,3 +200,20 @@ def test_what_was_broken_before_is_not_complained_of_again() -> None:
             form.read(listed.items[0], "x", notes)
     assert notes.problems == ()
     assert [problem.code for problem in parsed.problems] == ["SC0105"]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1", 1.0),
+        ("1.5", 1.5),
+        ("10", 10.0),
+        ("0.3", "SC0206"),
+        ("10.1", "SC0206"),
+        ("true", "SC0203"),
+        ('"2"', "SC0203"),
+        ("[2]", "SC0203"),
+    ],
+)
+def test_a_number_may_have_a_fraction(text: str, value: float | str) -> None:
+    assert read(Number(1, 10), text) == value

@@ -123,6 +123,11 @@ def test_several_mirrors_have_shares_of_their_own(document: Document) -> None:
         ({"hosts": ["a"]}, ["SC0202"]),
         (service(hosts=[]), ["SC0210"]),
         (service(hosts=["a b"]), ["SC0211"]),
+        (service(hosts=["*"]), ["SC0211"]),
+        (service(hosts=["a", "A"]), ["SC0611"]),
+        (service(hosts=["*.b.example", "*.example"]), ["SC0611"]),
+        (service(hosts=["a.example", "*.example"]), ["SC0611"]),
+        (service({"route": [{"destination": {"host": "a", "subset": "v@1"}}]}), ["SC0211"]),
         (service({}), ["SC0202"]),
         (service({"route": []}), ["SC0210"]),
         (service({"route": [{"weight": 1}]}), ["SC0202"]),
@@ -171,7 +176,7 @@ def test_what_a_route_may_not_say(
         service(gateways=["mesh"]),
         service({"route": TO_A, "timeout": "0s"}),
         service({"route": [{**BOTH[0], "weight": 0}, {**BOTH[1], "weight": 100}]}),
-        service(hosts=["a", "*.b.example", "*"]),
+        service(hosts=["a", "*.b.example", "*-c.example", "*d.example", "127.0.0.1"]),
     ],
 )
 def test_what_istio_takes_is_taken(spec: dict[str, Any], document: Document) -> None:
@@ -184,4 +189,11 @@ def test_what_istio_takes_is_taken(spec: dict[str, Any], document: Document) -> 
 def test_what_has_no_effect_draws_a_warning(spec: dict[str, Any], document: Document) -> None:
     loaded = document("VirtualService", spec)
     assert codes(loaded) == ["SC0303"]
+    assert len(loaded.documents) == 1
+
+
+def test_an_old_name_draws_a_warning(document: Document) -> None:
+    http = {"route": TO_A, "mirror": {"host": "b"}, "mirrorPercent": 5}
+    loaded = document("VirtualService", service(http))
+    assert codes(loaded) == ["SC0603"]
     assert len(loaded.documents) == 1
