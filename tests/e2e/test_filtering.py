@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from support.daemon import PYTHON, Sidecar, running, sidecar
 from support.sdk_env import legacy_python
-from support.sdk_story import HERE, Story, tell
-
-CLIENT = "sdk_lists.py"
+from support.sdk_story import HERE, Client, Story, sdk_client
 
 # The first run makes an environment with pip.
 pytestmark = pytest.mark.timeout(300)
@@ -46,18 +44,30 @@ SHORT = {
 }
 
 
+@dataclass(frozen=True)
 class Behind:
     """A sidecar before the catalogue, and where the catalogue itself listens."""
 
-    def __init__(self, url: str, front: Sidecar) -> None:
-        self.url, self.front = url, front
+    url: str
+    front: Sidecar
 
-    def tell(self, python: str | Path, *more: str, direct: bool = False) -> Story:
-        """Run the client to its end, straight to the server if *direct*."""
-        if direct:
-            return tell(python, CLIENT, self.url, *more)
-        certs = str(self.front.identity("agent/alice"))
-        return tell(python, CLIENT, self.front.url, "--certs", certs, *more)
+
+@dataclass(frozen=True)
+class Reader:
+    """A client with one line of the SDK, in the era it is to speak."""
+
+    client: Client
+    era: tuple[str, ...]
+    newer: bool  # what a later line of the SDK says of an error
+
+    def past(self, behind: Behind) -> Story:
+        """Ask the server itself."""
+        return self.client.tell(behind.url, *self.era)
+
+    def through(self, behind: Behind, *more: str) -> Story:
+        """Ask through the sidecar."""
+        certs = str(behind.front.identity("agent/alice"))
+        return self.client.tell(behind.front.url, "--certs", certs, *self.era, *more)
 
 
 @pytest.fixture(scope="module", params=["json", "stream"])
@@ -73,13 +83,24 @@ def behind(
             yield Behind(url, front)
 
 
+@pytest.fixture(scope="module")
+def older(request: pytest.FixtureRequest) -> Iterator[Client]:
+    with sdk_client("sdk_lists.py", legacy_python(request.config.cache.mkdir("mcp1"))) as ready:
+        yield ready
+
+
+@pytest.fixture(scope="module")
+def newer() -> Iterator[Client]:
+    with sdk_client("sdk_lists.py") as ready:
+        yield ready
+
+
 @pytest.fixture(params=["1.x", "2.x legacy", "2.x"])
-def client(request: pytest.FixtureRequest) -> tuple[str | Path, tuple[str, ...]]:
-    """An interpreter with one line of the SDK, and the era it is to speak."""
+def reader(request: pytest.FixtureRequest) -> Reader:
     if request.param == "1.x":
-        return legacy_python(request.config.cache.mkdir("mcp1")), ()
+        return Reader(request.getfixturevalue("older"), (), newer=False)
     mode = "2026-07-28" if request.param == "2.x" else "legacy"
-    return PYTHON, ("--mode", mode)
+    return Reader(request.getfixturevalue("newer"), ("--mode", mode), newer=True)
 
 
 def lists(story: dict[str, Any]) -> dict[str, Any]:
@@ -87,9 +108,8 @@ def lists(story: dict[str, Any]) -> dict[str, Any]:
     return {name: story[name] for name in WHOLE}
 
 
-def test_without_a_sidecar_all_is_listed(behind: Behind, client: Any) -> None:
-    python, more = client
-    story = behind.tell(python, *more, direct=True)
+def test_without_a_sidecar_all_is_listed(behind: Behind, reader: Reader) -> None:
+    story = reader.past(behind)
     assert lists(story) == WHOLE
     assert story["text"] == "read"
     if story["version"] == "2026-07-28":
@@ -97,10 +117,9 @@ def test_without_a_sidecar_all_is_listed(behind: Behind, client: Any) -> None:
 
 
 def test_every_page_shows_what_may_be_used_alone(
-    behind: Behind, client: Any, request: pytest.FixtureRequest
+    behind: Behind, reader: Reader, request: pytest.FixtureRequest
 ) -> None:
-    python, more = client
-    story = behind.tell(python, *more)
+    story = reader.through(behind)
     assert lists(story) == SHORT
     assert story["text"] == "read"
     if story["version"] == "2026-07-28":
@@ -116,13 +135,12 @@ def test_every_page_shows_what_may_be_used_alone(
     ("tool", "policy"), [("write", None), ("drop", "mcp-prod/no-drops")], ids=["write", "drop"]
 )
 def test_a_call_of_what_is_not_listed_is_denied_by_name(
-    behind: Behind, client: Any, tool: str, policy: str | None
+    behind: Behind, reader: Reader, tool: str, policy: str | None
 ) -> None:
-    python, more = client
-    story = behind.tell(python, *more, "--call", tool)
+    story = reader.through(behind, "--call", tool)
     assert 403 in story["statuses"]
     assert "text" not in story
-    if python == PYTHON:
+    if reader.newer:
         assert story["code"] == -32004
         assert story["data"].get("policy") == policy
         record = behind.front.record(story["data"]["requestId"])

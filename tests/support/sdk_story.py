@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 from .daemon import PYTHON, running
 
 HERE = Path(__file__).parent
+PATIENCE = 60.0
 TOOLS = [
     *("echo", "count", "ask_name", "summarise", "announce", "hang_up"),
     *("gate", "open_gate", "ledger", "poison", "whoami", "forget"),
@@ -50,13 +53,56 @@ def sdk_server(folder: Path, *more: str) -> Iterator[str]:
         assert "Traceback" not in process.said(), process.said()
 
 
-def tell(python: str | Path, script: str, url: str, *more: str) -> Story:
-    """Run a client script to its end; return the story it printed."""
-    argv = [str(python), str(HERE / script), "--url", url, *more]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, f"{script} ended with {done.returncode}\n{done.stderr}"
-    story: Story = json.loads(done.stdout.splitlines()[-1])
-    return story
+class Client:
+    """A client script, loaded once; every story is told by a process of its own."""
+
+    def __init__(self, process: subprocess.Popen[str], faults: IO[str]) -> None:
+        self._process, self._faults = process, faults
+
+    def tell(self, url: str, *more: str) -> Story:
+        """Run the script to its end; return the story it printed."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(["--url", url, *more]) + "\n")
+        self._process.stdin.flush()
+        *said, end = self._until_ended()
+        assert end == "ended 0", f"{end}\n{self._said()}"
+        story: Story = json.loads(said[-1])
+        return story
+
+    def _until_ended(self) -> list[str]:
+        """Return the lines up to the one that tells the exit code."""
+        assert self._process.stdout is not None
+        lines: list[str] = []
+        late = threading.Timer(PATIENCE, self._process.kill)
+        late.start()
+        try:
+            while not lines or not lines[-1].startswith("ended "):
+                line = self._process.stdout.readline()
+                assert line, f"the client never ended\n{self._said()}"
+                lines.append(line.rstrip("\n"))
+        finally:
+            late.cancel()
+        return lines
+
+    def _said(self) -> str:
+        self._faults.seek(0)
+        return self._faults.read()
+
+
+@contextmanager
+def sdk_client(script: str, python: str | Path = PYTHON) -> Iterator[Client]:
+    """Have *script* ready for stories, in the environment of *python*, to the end of the block."""
+    argv = [str(python), str(HERE / "sdk_forks.py"), script.removesuffix(".py")]
+    with (
+        TemporaryFile("w+") as faults,
+        subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=faults, text=True
+        ) as process,
+    ):
+        try:
+            yield Client(process, faults)
+        finally:
+            process.kill()
 
 
 def expect_same(story: Story, tools: list[str]) -> None:
