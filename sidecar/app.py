@@ -26,6 +26,7 @@ from prometheus_client.core import Metric
 from . import __version__
 from .admin.pages import pages
 from .admin.server import AdminServer, default_socket
+from .bridge.bridges import Bridges
 from .config.documents import MtlsMode
 from .config.problem import ConfigError
 from .config.snapshot import Service, Snapshot, callers
@@ -102,6 +103,13 @@ class App:
         self._metrics = Metrics(__version__, limits.tools_in_metrics, self._gauges)
         self._tasks = Tasks(self._report)
         self._deadlines = Deadlines(loop, time.monotonic)
+        self._bridges = Bridges(
+            self._tasks,
+            time.monotonic,
+            self._environment,
+            self._say,
+            lambda: f"{self._random.getrandbits(128):032x}",
+        )
         kept = (limits.remembered_line_bytes, limits.remembered_peers)
         self._tables = LineTables(*kept)
         journal = Journal(
@@ -123,6 +131,7 @@ class App:
                 random=self._random.random,
                 tell=notices.ejections,
                 dialler=Dialler(self._identity, time.time, notices.server_refused),
+                inside=self._bridges.connect,
             )
         )
         self._world = World(
@@ -169,6 +178,7 @@ class App:
             self._tasks.spawn(self._rotation.run(), "rotation")
         await self._prepare(plan)
         self._keys.keep(plan.snapshot.key_rings)
+        self._bridges.keep(plan.programs)
         self._world.adopt(plan.snapshot)
         self._deadlines.start()
         self._tasks.spawn(self._log.run(self._world.journal), "log")
@@ -258,6 +268,7 @@ class App:
             )
         bound = self._doors.bind(new)
         self._keys.keep(new.key_rings)
+        self._bridges.keep(plan.programs)
         self._world.adopt(new)
         self._doors.take(new, bound)
         limits = new.limits
@@ -313,6 +324,7 @@ class App:
         self._deadlines.stop()
         for cluster in self._world.clusters:
             cluster.close()
+        await self._bridges.stop()
         await self._tasks.end()
         await self._log.flush(self._world.journal)
         self._log.close()
@@ -325,6 +337,7 @@ class App:
             await asyncio.sleep(_SWEEP_EVERY)
             now = self._world.now()
             self._world.clusters.sweep(now)
+            self._bridges.look(now)
             housekeeping.tend(self._metrics.handshakes, len(self._live), now)
             self._clock.look(self._live)
             if self._world.snapshot.tokens is not None:
@@ -339,6 +352,7 @@ class App:
     def _gauges(self) -> Iterator[Metric]:
         yield from self._health.gauges()
         yield from limiter_metrics(self._world.limiter)
+        yield from self._bridges.metrics()
 
     # -- what is told to a person or written down
 

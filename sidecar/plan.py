@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from .config.snapshot import Snapshot
+from .config.stdio import StdioSpec
 from .rotation import IdentitySpec
 
 _LIMITS_AT_START: Final = (
@@ -28,6 +29,7 @@ class Plan:
     access: str  # stdout, stderr, none or a file
     name: str
     warnings: str = ""  # as a person reads them
+    programs: Mapping[str, StdioSpec] = field(default_factory=dict)  # by what stands for them
 
 
 def needing_restart(old: Plan, new: Plan) -> Iterator[str]:

@@ -40,14 +40,17 @@ MAY_IMPORT = {
     "config": "policy spiffe mcp upstream observe",
     "ca": "spiffe",
     "net": "http mcp spiffe policy upstream observe",
+    "bridge": "net config mcp policy",
     "remote": "net config ca policy mcp observe spiffe",
     "exchange": "net config policy mcp http observe upstream",
     "admin": "exchange net config ca observe upstream policy http mcp spiffe",
-    "app": "remote admin exchange net config ca observe upstream policy http mcp spiffe",
-    "checks": "app remote admin exchange net config ca observe upstream policy http mcp spiffe",
-    "demo": "app remote admin exchange net config ca observe upstream policy http mcp spiffe",
-    "cli": "checks demo app remote admin exchange net config ca observe upstream policy http mcp "
+    "app": "bridge remote admin exchange net config ca observe upstream policy http mcp spiffe",
+    "checks": "app bridge remote admin exchange net config ca observe upstream policy http mcp "
     "spiffe",
+    "demo": "app bridge remote admin exchange net config ca observe upstream policy http mcp "
+    "spiffe",
+    "cli": "checks demo app bridge remote admin exchange net config ca observe upstream policy "
+    "http mcp spiffe",
 }
 PURE = {"errors", "spiffe", "http", "mcp", "policy", "upstream", "config", "observe", "ca"}
 # The modules of pure layers that touch the disk, and say so.

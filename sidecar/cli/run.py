@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +32,7 @@ from ..spiffe.id import DEFAULT_TRUST_DOMAIN
 from . import place
 
 HELP: Final = "run the sidecar in front of a server"
+_SHELL: Final = frozenset({"|", "||", "&", "&&", ";", "<", ">", ">>", "2>", "2>&1"})
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-c", "--config", metavar="FILE", help="the bootstrap, a document of kind Sidecar"
     )
     what.add_argument("--to", metavar="URL", help="the server: http://HOST:PORT or unix:/PATH")
-    short = parser.add_argument_group("with --to")
+    what.add_argument(
+        "--stdio", metavar="CMD", help='the server, as a program to start: "uvx mcp-server-git"'
+    )
+    short = parser.add_argument_group("with --to or --stdio")
     short.add_argument(
         "--as",
         dest="name",
@@ -161,8 +166,9 @@ def _bootstrap_text(args: argparse.Namespace, namespace: str, account: str) -> s
     """Return the documents that the flags stand for. JSON strings are YAML strings."""
     from json import dumps
 
+    server = {"to": args.to} if args.stdio is None else {"stdio": {"command": _words(args.stdio)}}
     spec = {
-        "inbound": [{"listen": args.listen, "to": args.to}],
+        "inbound": [{"listen": args.listen, **server}],
         **({"admin": {"listen": args.admin}} if args.admin else {}),
     }
     bootstrap = {
@@ -182,6 +188,27 @@ def _bootstrap_text(args: argparse.Namespace, namespace: str, account: str) -> s
         }
         documents.append(dumps(policy))
     return "\n---\n".join(documents)
+
+
+def _words(command: str) -> list[str]:
+    """Return the words of `--stdio CMD`, quoted as for a shell; there is none that reads them."""
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise StartError(
+            f"`--stdio {command}` cannot be read: {str(error).lower()}",
+            code=2,
+            help="close every quote",
+        ) from None
+    odd = [word for word in words if word in _SHELL or word.startswith(("$(", "`"))]
+    if odd or not words:
+        wrong = f"has `{odd[0]}`, and no shell reads it" if odd else "is empty"
+        raise StartError(
+            f"`--stdio {command}` {wrong}",
+            code=2,
+            help="write a program and its arguments, or start a shell: `sh -c '...'`",
+        )
+    return words
 
 
 def _principal(short: str) -> str:
@@ -273,4 +300,5 @@ def _plan(
         spec.log.access,
         bootstrap.metadata.name,
         sources.shown([*loaded.problems, *snapshot.warnings]),
+        {str(one.to): one.stdio for one in spec.inbound if one.stdio is not None},
     )

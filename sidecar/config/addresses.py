@@ -46,9 +46,9 @@ class Address:
 class Target:
     """Where an inbound's calls go: an address, or the host of a ServiceEntry.
 
-    `address` is `IP:PORT` or `unix:/path`, empty for a ServiceEntry's host, whose
-    `port` is then 0 if none was written; `authority` is what the server sees as Host
-    unless the caller's is preserved.
+    `address` is `IP:PORT`, `unix:/path` or `stdio:LISTENER` (a program behind that listener),
+    empty for a ServiceEntry's host, whose `port` is then 0 if none was written; `authority` is
+    what the server sees as Host unless the caller's is preserved.
     """
 
     host: str
@@ -59,7 +59,7 @@ class Target:
     @property
     def is_local(self) -> bool:
         """Whether the address is on this machine; False for a ServiceEntry's host."""
-        if not self.address or self.address.startswith("unix:"):
+        if not self.address or self.address.startswith(("unix:", "stdio:")):
             return bool(self.address)
         return ip_address(self.address.rpartition(":")[0].strip("[]")).is_loopback
 

@@ -18,6 +18,7 @@ from ..spiffe.id import DEFAULT_TRUST_DOMAIN
 from .addresses import Address, Target
 from .documents import FileRef, Metadata, MtlsMode
 from .limits import Limits
+from .stdio import StdioSpec
 
 ROOT_NAMESPACE: Final = "istio-system"
 
@@ -82,6 +83,7 @@ class Inbound:
     need not be MCP. Pages of `allowed_origins` may call from a browser, of this machine
     if there are none. `http2` is offered over TLS; `h2c` is spoken without
     TLS, by callers who begin with it and to a server where an upgrade is asked for.
+    With `stdio` the server is a program, and `to` what stands for it.
     """
 
     listen: Address
@@ -93,6 +95,7 @@ class Inbound:
     http2: bool = True
     h2c: bool = False
     at: Where | None = None
+    stdio: StdioSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)

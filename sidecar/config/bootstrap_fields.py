@@ -37,6 +37,7 @@ from .outbound import MOST_OUTBOUNDS, OUTBOUND
 from .paths import PathForm, beside
 from .problem import Notes
 from .schema import Field, Form, ListOf, MapOf, Struct, Unread
+from .stdio import STDIO, StdioSpec, target_at
 from .values import Flag, Malformed, Read, Text, Whole, Word
 
 MOST_INBOUNDS: Final = 64
@@ -106,8 +107,9 @@ def _account(service_account: str = "") -> str:
 
 def _inbound(
     listen: Address,
-    to: Target,
     at: Where,
+    to: Target | None = None,
+    stdio: StdioSpec | None = None,
     host: HostMode | None = None,
     service: str = "",
     plain_paths: tuple[str, ...] = (),
@@ -115,11 +117,20 @@ def _inbound(
     http2: bool = True,
     h2c: bool = False,
 ) -> Inbound:
-    usual = HostMode.UPSTREAM if to.is_local else HostMode.PRESERVE
-    return Inbound(listen, to, host or usual, service, plain_paths, allowed_origins, http2, h2c, at)
+    to = to or target_at(listen)
+    host = host or (HostMode.UPSTREAM if to.is_local else HostMode.PRESERVE)
+    return Inbound(listen, to, host, service, plain_paths, allowed_origins, http2, h2c, at, stdio)
 
 
 def _check_inbound(inbound: Inbound, node: MapNode, path: str, notes: Notes) -> None:
+    written = [name for name in ("to", "stdio") if node.get(name) is not None]
+    if len(written) != 1:
+        notes.error(
+            "SC0710",
+            f"{path} has {'both `to` and `stdio`' if written else 'neither `to` nor `stdio`'}",
+            node.key(written[-1]) if written else node,
+            help="write `to:` for a server that listens, or `stdio:` for a program to start",
+        )
     if inbound.to.address and not inbound.to.is_local:
         notes.warning(
             "SC0704",
@@ -145,7 +156,12 @@ INBOUND: Final = Struct(
             "to",
             Read("address", target_of),
             "The server: `http://IP:PORT`, `unix:/path`, or the host of a ServiceEntry.",
-            required=True,
+        ),
+        Field(
+            "stdio",
+            STDIO,
+            "In the place of `to`: a program that speaks over its standard streams, started for "
+            "each session and for each caller.",
         ),
         Field(
             "host",
@@ -362,4 +378,4 @@ def sidecar(metadata: Metadata, spec: SidecarSpec, at: Where) -> Sidecar:
 
 
 def _service_of(to: Target, name: str) -> str:
-    return name if to.address.startswith("unix:") else to.host
+    return name if to.address.startswith(("unix:", "stdio:")) else to.host

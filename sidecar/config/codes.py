@@ -251,6 +251,17 @@ _BOOTSTRAP: Final = {
         "An outbound listener is for processes of this machine: a Unix socket or a loopback "
         "address. Whoever else reached it would call with the sidecar's identity.",
     ),
+    "SC0710": Code(
+        "which server",
+        "An inbound has one server behind it: `to` names one that listens, `stdio` a program that "
+        "the sidecar starts and speaks with over its standard streams. Write exactly one of them.",
+    ),
+    "SC0711": Code(
+        "variable that is never handed on",
+        "The variables by which a service manager speaks with a service (`NOTIFY_SOCKET`, "
+        "`LISTEN_*`, `WATCHDOG_*`, `CREDENTIALS_DIRECTORY` and the like) are the sidecar's own. A "
+        "program that it starts never gets them.",
+    ),
 }
 
 _FILES: Final = {

@@ -7,25 +7,20 @@ nothing laxer. Whether an item may be seen is asked of whoever calls.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from json import JSONDecoder
 from types import MappingProxyType
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import orjson
 
 from ..errors import MessageError
+from .cursor import Cursor, Cut, splice
 from .message import NOT_A_MESSAGE, Id, parse_value
 from .twins import MESSAGE, RESULT, VERSION, Words
 
 Visible: TypeAlias = Callable[[str], bool]
 
-_SPACE: Final = re.compile(r"[ \t\r\n]*")
-# The standard library's scanner, because it alone says where a value ends. It is laxer
-# than `message.parse`, but reads what that has accepted no differently.
-_scan: Final = JSONDecoder().raw_decode
 # In ASCII without a backslash every key stands as it is, and so does every twin of the
 # keys that matter: in some case, with or without a `_` between its words. Without any of
 # these words, in whatever case, there is nothing to edit.
@@ -119,61 +114,12 @@ def _nothing(name: str) -> bool:
     return False
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class _Cut:
-    """Characters to be replaced."""
-
-    start: int
-    end: int
-    instead: str = ""
-
-
-@dataclass(slots=True)
-class _Cursor:
-    """A place in the text of a sound JSON value.
-
-    `members` and `elements` stop before each value; whoever asked must step over it.
-    """
-
-    text: str
-    at: int = 0
-
-    def skip_space(self) -> None:
-        match = _SPACE.match(self.text, self.at)
-        assert match is not None
-        self.at = match.end()
-
-    def step(self) -> Any:
-        """Return the value here and go behind it."""
-        value, self.at = _scan(self.text, self.at)
-        return value
-
-    def elements(self, close: str = "]") -> Iterator[None]:
-        self.at += 1
-        self.skip_space()
-        while self.text[self.at] != close:
-            yield
-            self.skip_space()
-            if self.text[self.at] == ",":
-                self.at += 1
-                self.skip_space()
-        self.at += 1
-
-    def members(self) -> Iterator[str]:
-        for _ in self.elements("}"):
-            key = self.step()
-            self.skip_space()
-            self.at += 1
-            self.skip_space()
-            yield key
-
-
 def _edit(body: bytes, listing: Listing | None, visible: Visible, value: object) -> bytes:
     if not _concerns(parse_value(body) if value is None else value, listing):
         return body
-    cursor = _Cursor(body.decode())
+    cursor = Cursor(body.decode())
     cursor.skip_space()
-    return _splice(body, cursor.text, sorted(_cuts(cursor, listing, visible)))
+    return splice(body, cursor.text, sorted(_cuts(cursor, listing, visible)))
 
 
 def _concerns(value: object, listing: Listing | None) -> bool:
@@ -198,19 +144,7 @@ def _concerns(value: object, listing: Listing | None) -> bool:
     return True
 
 
-def _splice(body: bytes, text: str, cuts: list[_Cut]) -> bytes:
-    if not cuts:
-        return body
-    parts: list[str] = []
-    at = 0
-    for cut in cuts:
-        parts += (text[at : cut.start], cut.instead)
-        at = cut.end
-    parts.append(text[at:])
-    return "".join(parts).encode()
-
-
-def _cuts(cursor: _Cursor, listing: Listing | None, visible: Visible) -> Iterator[_Cut]:
+def _cuts(cursor: Cursor, listing: Listing | None, visible: Visible) -> Iterator[Cut]:
     """Find what to cut in the message here, or in each message of the array here."""
     if cursor.text[cursor.at] == "[":
         for _ in cursor.elements():
@@ -225,16 +159,16 @@ def _cuts(cursor: _Cursor, listing: Listing | None, visible: Visible) -> Iterato
         cursor.step()
 
 
-def _cuts_in_result(cursor: _Cursor, listing: Listing | None, visible: Visible) -> Iterator[_Cut]:
+def _cuts_in_result(cursor: Cursor, listing: Listing | None, visible: Visible) -> Iterator[Cut]:
     for key in cursor.members():
         start = cursor.at
         if listing is not None and key == listing.member and cursor.text[start] == "[":
             yield from _cuts_in_list(cursor, listing, visible)
         elif cursor.step() != "private" and key == "cacheScope":
-            yield _Cut(start, cursor.at, _PRIVATE)
+            yield Cut(start, cursor.at, _PRIVATE)
 
 
-def _cuts_in_list(cursor: _Cursor, listing: Listing, visible: Visible) -> Iterator[_Cut]:
+def _cuts_in_list(cursor: Cursor, listing: Listing, visible: Visible) -> Iterator[Cut]:
     """Cut a refused item and the comma behind it; behind the last one kept, everything."""
     spans: list[tuple[int, int]] = []
     kept: list[bool] = []
@@ -247,9 +181,9 @@ def _cuts_in_list(cursor: _Cursor, listing: Listing, visible: Visible) -> Iterat
         last -= 1
     for index in range(last):
         if not kept[index]:
-            yield _Cut(spans[index][0], spans[index + 1][0])
+            yield Cut(spans[index][0], spans[index + 1][0])
     if last + 1 < len(spans):
-        yield _Cut(spans[last][1] if last >= 0 else spans[0][0], spans[-1][1])
+        yield Cut(spans[last][1] if last >= 0 else spans[0][0], spans[-1][1])
 
 
 def _is_visible(item: object, listing: Listing, visible: Visible) -> bool:

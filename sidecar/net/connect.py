@@ -12,7 +12,7 @@ from typing import Final
 from ..errors import IdentityError
 from ..upstream.cluster import ClusterSpec
 from ..upstream.endpoint import Endpoint
-from .dial import PROTOCOLS, Held, connect_plain, hand_over
+from .dial import PROTOCOLS, Held, connect_inside, connect_plain, hand_over
 from .means import Means
 from .pulse import Pulse
 from .tls import HTTP2
@@ -31,6 +31,10 @@ async def connect(
     Raises OSError where nobody answers, IdentityError where somebody else does.
     """
     wants = spec.pool.http2
+    if endpoint.is_inside:
+        upstream = _made(endpoint, spec, world, lost, http2=False)
+        await connect_inside(upstream, world.inside(endpoint.address))
+        return upstream
     if spec.tls is None:
         upstream = _made(endpoint, spec, world, lost, http2=wants)
         await connect_plain(upstream)

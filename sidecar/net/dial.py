@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -138,6 +139,11 @@ async def connect_plain(upstream: Held) -> None:
         await loop.create_unix_connection(lambda: upstream, endpoint.unix)
     else:
         await loop.create_connection(lambda: upstream, endpoint.host, endpoint.port)
+
+
+async def connect_inside(upstream: Held, sock: socket.socket) -> None:
+    """Have *upstream* speak with a server in this process over *sock*, which is connected."""
+    await asyncio.get_running_loop().create_unix_connection(lambda: upstream, sock=sock)
 
 
 class _Vestibule(asyncio.Protocol):

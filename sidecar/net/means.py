@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -23,6 +24,11 @@ def no_addresses(_: str) -> Sequence[str]:
     return ()
 
 
+def nothing_inside(address: str) -> socket.socket:
+    """Know no server within this process."""
+    raise ConnectionRefusedError(f"nothing in this process is called `{address}`")
+
+
 @dataclass(frozen=True, slots=True)
 class Means:
     """What all clusters are handed: tasks, clocks, tables, randomness, and whom to tell."""
@@ -36,3 +42,5 @@ class Means:
     tell: Callable[[str, Events], None]  # cluster's name, what the outlier detection did
     look_up: LookUp = look_up  # of the names of endpoints
     dialler: Dialler | None = None  # without one, nothing that asks for TLS is connected to
+    # What has a socket to a server within this process, by its address; raises OSError.
+    inside: Callable[[str], socket.socket] = nothing_inside

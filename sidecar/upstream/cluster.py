@@ -27,7 +27,7 @@ class EndpointSpec:
         """Whether it is on this machine: a socket, a loopback address or its name."""
         host = self.address.rpartition(":")[0].strip("[]").lower()
         return (
-            self.address.startswith("unix:")
+            self.address.startswith(("unix:", "stdio:"))
             or host in ("localhost", "::1")
             or (host.startswith("127.") and not self.resolve)
         )

@@ -159,7 +159,7 @@ class OutlierSpec:
 
 @dataclass(slots=True, eq=False)
 class Endpoint:
-    """One address: `host:port`, `[ipv6]:port` or `unix:/path`; compared by identity.
+    """One address: `host:port`, `[ipv6]:port`, `unix:/path` or `stdio:NAME`; compared by identity.
 
     `since` is when it joined its cluster (for warm-up). Whoever lends its
     connections calls `begin` and `end`; the rest of the state below the line
@@ -171,7 +171,8 @@ class Endpoint:
     labels: Mapping[str, str] = field(default_factory=dict)
     since: float = -inf
 
-    # What the address means: `unix` is a path, or empty where `host` and `port` hold.
+    # What the address means: `unix` is a path, or empty where `host` and `port` hold. All are
+    # empty of `stdio:`, which is inside this process.
     host: str = field(init=False, default="")
     port: int = field(init=False, default=0)
     unix: str = field(init=False, default="")
@@ -204,8 +205,13 @@ class Endpoint:
         _at_least("weight", self.weight, 1)
         if self.address.startswith("unix:"):
             self.unix = _unix_path(self.address)
-        else:
+        elif not self.is_inside:
             self.host, self.port = _host_and_port(self.address)
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether it is reached within this process, over no network."""
+        return self.address.startswith("stdio:")
 
     def __str__(self) -> str:
         state = f"ejected {self.ejections}x" if self.ejected else "in"
