@@ -391,11 +391,6 @@ def test_a_port_of_http_2_is_called_so_whatever_upgrades(
         ServiceEntry,
     )
     written = policy and {"connectionPool": {"http": {"h2UpgradePolicy": policy}}}
-    made = cluster_of(
-        target_of(f"http://two.example:{port}" if port else "http://two.example"),
-        "two.example",
-        [entry],
-        rules(("two.example", written)),
-        LIMITS,
-    )
+    target = target_of(f"http://two.example:{port}" if port else "http://two.example")
+    made = cluster_of(target, "two.example", [entry], rules(("two.example", written)), LIMITS)
     assert (made.pool.http2, made.upgrade, made.h2c) == (http2, http2, http2)
