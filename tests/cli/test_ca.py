@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from support.shell import typed
 
 from sidecar.ca.store import ROOT_KEY, open_ca
 from sidecar.ca.tokens import Token
@@ -25,16 +25,7 @@ class Shell:
     def try_(
         self, *arguments: str, env: dict[str, str] | None = None, stdin: str | None = None
     ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "sidecar", *arguments],
-            cwd=self.folder,
-            env={**os.environ, **(env or {})},
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return typed(self.folder, *arguments, env=env, stdin=stdin)
 
     def run(self, *arguments: str) -> str:
         done = self.try_(*arguments)

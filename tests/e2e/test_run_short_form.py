@@ -7,11 +7,12 @@ import re
 import signal
 import ssl
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from support.daemon import PYTHON, Process, free_port, running
+from support.shell import typed
 from support.wire import Caller, Recorder, Reply, eventually, rpc, tool
 
 from sidecar.cli import main
@@ -164,28 +165,20 @@ NONSENSE: dict[tuple[str, ...], tuple[int, str]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def refused(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[dict[tuple[str, ...], tuple[Path, Process]]]:
-    """All of them, started at once, each in a folder of its own."""
-    with ExitStack() as stack:
-        started = {}
-        for flags in NONSENSE:
-            folder = tmp_path_factory.mktemp("refused")
-            argv = [PYTHON, "-m", "sidecar", "run", *flags]
-            started[flags] = folder, stack.enter_context(running("sidecar", argv, folder))
-        yield started
-
-
 @pytest.mark.parametrize("flags", NONSENSE, ids=" ".join)
 def test_flags_that_make_no_sense_are_refused_and_nothing_is_made(
-    refused: dict[tuple[str, ...], tuple[Path, Process]], flags: tuple[str, ...]
+    tmp_path: Path, flags: tuple[str, ...]
 ) -> None:
-    folder, process = refused[flags]
     code, word = NONSENSE[flags]
-    assert process.wait() == code
-    said = process.stderr.read_text()
-    assert word in said
-    assert "Traceback" not in said
-    assert not (folder / "certs").exists()
+    done = typed(tmp_path, "run", *flags)
+    assert done.returncode == code
+    assert word in done.stderr
+    assert not (tmp_path / "certs").exists()
+
+
+def test_a_process_ends_with_the_code_of_its_refusal(tmp_path: Path) -> None:
+    with running(
+        "sidecar", [PYTHON, "-m", "sidecar", "run", "-c", "nowhere.yaml"], tmp_path
+    ) as one:
+        assert one.wait() == 78
+        assert "Traceback" not in one.said()

@@ -24,6 +24,7 @@ from typing import Any
 from cryptography import x509
 
 from .daemon import PYTHON, Process, Sidecar, free_port, running
+from .shell import typed
 from .wire import Caller, eventually
 
 POLICY = """\
@@ -52,15 +53,7 @@ class CaHost:
 
     def ask(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run `sidecar ca ...` on this machine."""
-        return subprocess.run(
-            [PYTHON, "-m", "sidecar", "ca", *arguments],
-            cwd=self.folder,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return typed(self.folder, "ca", *arguments, stdin=stdin)
 
     def cli(self, *arguments: str) -> str:
         """Run `sidecar ca ...`; it must succeed."""

@@ -20,6 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from .shell import typed
+
 PYTHON = sys.executable
 PATIENCE = 30.0
 
@@ -196,10 +198,7 @@ def issue(folder: Path, name: str, *more: str) -> Path:
     """Issue a certificate for *name* from the CA of *folder*, once."""
     certs = folder / "certs" / name
     if not (certs / "svid.pem").exists():
-        argv = [PYTHON, "-m", "sidecar", "issue-cert", name, *more]
-        done = subprocess.run(
-            argv, cwd=folder, capture_output=True, text=True, timeout=60, check=False
-        )
+        done = typed(folder, "issue-cert", name, *more)
         assert done.returncode == 0, f"issue-cert {name}\n{done.stdout}{done.stderr}"
     return certs
 
