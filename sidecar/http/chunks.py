@@ -16,6 +16,7 @@ from .lines import judge_line
 _SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
 _MAX_LINE: Final = 4096
 _MAX_TRAILER: Final = 8192
+_MAX_EXTENSIONS: Final = 16_384  # of all chunks of a message together
 
 _IN_SIZE: Final = 0
 _IN_DATA: Final = 1
@@ -25,7 +26,7 @@ _IN_TRAILER: Final = 2
 class ChunkReader:
     """Takes what came off the wire, gives the data; `done` after the last chunk."""
 
-    __slots__ = ("_left", "_state", "_tail", "_trailer", "done", "rest")
+    __slots__ = ("_extensions", "_left", "_state", "_tail", "_trailer", "done", "rest")
 
     def __init__(self) -> None:
         self.done = False
@@ -34,6 +35,12 @@ class ChunkReader:
         self._left = 0  # of the chunk's data and its CRLF
         self._tail = b""
         self._trailer = 0
+        self._extensions = 0  # bytes of size lines that are no size
+
+    @property
+    def awaited(self) -> int:
+        """Bytes of data that the chunk which has begun announces and that have not come."""
+        return max(0, self._left - 2) if self._state == _IN_DATA else 0
 
     def feed(self, data: bytes) -> bytes:
         """Return the message's data in *data*. Raises ProtocolError."""
@@ -91,6 +98,9 @@ class ChunkReader:
         match = _SIZE.fullmatch(line)
         if match is None:
             raise ProtocolError("a chunk's size is not a number")
+        self._extensions += len(line) - len(match[1])
+        if self._extensions > _MAX_EXTENSIONS:
+            raise ProtocolError("the chunks' extensions are too long")
         size = int(match[1], 16)
         self._state = _IN_DATA if size else _IN_TRAILER
         self._left = size + 2

@@ -170,7 +170,7 @@ class RequestReader:
         decoded = self._parts[0] if self._size else b""
         data = chunks.feed(raw)
         self._size += len(data)
-        if self._size > self._bounds.body:
+        if self._size + chunks.awaited > self._bounds.body:
             raise self._too_large()
         body = decoded + data
         if not chunks.done:

@@ -56,6 +56,10 @@ def test_requests_read_the_same_byte_by_byte() -> None:
     [
         (HEAD + b"Content-Length: 101\r\n\r\n", 413),
         (HEAD + b"Transfer-Encoding: chunked\r\n\r\n65\r\n" + b"a" * 101 + b"\r\n0\r\n\r\n", 413),
+        # What a chunk announces counts at once, and not only once it has come.
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n65\r\n", 413),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n64\r\n", 413),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n", 413),
         (HEAD + b"X: " + b"a" * 20_000, 431),
         (HEAD + b"X: " + b"a" * 20_000 + b"\r\n\r\n", 431),
         (b"GET / HTTP/1.1\nHost: a\n\n", 400),
@@ -105,6 +109,7 @@ CHUNKS_REFUSED = [
     b"0\r\nGET /evil HTTP/1.1\r\n\r\n",
     b"0\r\n folded: x\r\n\r\n",
     b"5" + b"0" * 5_000,
+    b"".join(b"1;" + b"x" * 4000 + b"\r\na\r\n" for _ in range(5)),
 ]
 
 
@@ -112,6 +117,13 @@ CHUNKS_REFUSED = [
 def test_a_chunk_that_could_be_read_in_two_ways_is_refused(raw: bytes) -> None:
     with pytest.raises(ProtocolError):
         ChunkReader().feed(raw)
+
+
+def test_chunks_of_exactly_the_limit_pass() -> None:
+    raw = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+    raw += (b"32;x=y\r\n" + b"a" * 50 + b"\r\n") * 2 + b"0\r\n\r\n"
+    for cuts in ([], list(range(len(raw)))):
+        assert len(all_of(reader(body=100), raw, cuts)[0].body) == 100
 
 
 def by_h11(raw: bytes) -> tuple[bytes, bool] | None:
