@@ -22,6 +22,7 @@ from .remote.ca_client import CaRefusal
 from .remote.ca_enrolment import MAX_AGE, Enrolment, RemoteCa
 from .remote.ca_federation import Endpoint, Federation, read_bundle
 from .remote.ca_http import CaAway
+from .remote.due import Due
 from .spiffe.bundle import Bundles, TrustBundle
 from .spiffe.id import SpiffeId
 from .spiffe.svid import X509Svid
@@ -83,8 +84,8 @@ class Rotation:
         self._say = say
         self._changed = changed
         self._seen: object = None
-        self._renew_at = float("inf")
-        self._refresh_at = 0.0
+        self._renewal = Due(float("inf"))
+        self._refresh_due = Due()
         self._unasked = _SOONEST  # seconds, twice as many after each failure to ask
         self._said = ""
         self._token: object = None
@@ -111,7 +112,7 @@ class Rotation:
         before, self.spec = self.spec, spec
         if any(getattr(before, one) != getattr(spec, one) for one in _ENROLS):
             self._enrolment = self._enrol()
-            self._refresh_at = 0.0
+            self._refresh_due = Due()
         if (before.endpoints, before.folder) != (spec.endpoints, spec.folder):
             self._federation = self._federate()
         self.look()
@@ -169,9 +170,10 @@ class Rotation:
         self._seen = seen
         self.trouble = ""
         backdated = BACKDATE if enrolment is not None else 0.0
-        self._renew_at = files.svid.renewal_time(self._spread(), backdated)
-        if self._renew_at <= self._wall():  # not at once: our clock and the CA's may disagree
-            self._renew_at = self._wall() + self._soonest()
+        now = self._wall()
+        left = files.svid.renewal_time(self._spread(), backdated) - now
+        # Not at once: our clock and the CA's may disagree.
+        self._renewal.put_off(now, left if left > 0 else self._soonest())
         if before is not None and before.bundles != made.bundles:
             self._changed()
 
@@ -203,7 +205,7 @@ class Rotation:
         """Look at the files every second; renew at half of the certificate's life."""
         while True:
             # Files that somebody else renews are only looked at, however late that somebody is.
-            due = self._renew_at - self._wall() if self._renews else _LOOK_EVERY
+            due = self._renewal.at - self._wall() if self._renews else _LOOK_EVERY
             await asyncio.sleep(min(_LOOK_EVERY, max(_PAUSE, due)))
             await self._tend()
 
@@ -213,18 +215,18 @@ class Rotation:
 
     async def _tend(self) -> None:
         """Do what has come due."""
-        if self._renews and (self._wall() >= self._renew_at or self._has_new_token()):
+        if self._renews and (self._renewal.is_past(self._wall()) or self._has_new_token()):
             await self._try_renewal()
         if self._federation is not None and self.current is not None:
             await self._federation.tend()
         if self._stamp() != self._seen:
             self.look()
-        if self.current is not None and self._wall() >= self._refresh_at:
+        if self.current is not None and self._refresh_due.is_past(self._wall()):
             await self._refresh()
 
     def _has_new_token(self) -> bool:
         """Whether a token was put in place that may help where none did before."""
-        if self._enrolment is None or not self.trouble:
+        if self._enrolment is None or not (self.trouble or self.revoked()):
             return False
         return self._enrolment.token_stamp() != self._token
 
@@ -232,14 +234,15 @@ class Rotation:
         """Learn whom the CA elsewhere says to believe no more."""
         enrolment = self._enrolment
         if enrolment is None:
-            self._refresh_at = float("inf")
+            self._refresh_due = Due(float("inf"))
             return
         before = enrolment.denied
         try:
-            self._refresh_at = self._wall() + await enrolment.refresh()
+            wait = await enrolment.refresh()
+            self._refresh_due.put_off(self._wall(), wait)
         except (CaAway, StartError, IdentityError, OSError) as error:
             self._unasked = min(2 * self._unasked, _LONGEST)
-            self._refresh_at = self._wall() + self._unasked * (1 + self._spread() / 2)
+            self._refresh_due.put_off(self._wall(), self._unasked * (1 + self._spread() / 2))
             if str(error) != self._said:
                 self._said = str(error)
                 self._say(f"the CA cannot be asked whom to believe: {error}")
@@ -257,6 +260,10 @@ class Rotation:
         sources = (self._enrolment, self._federation)
         return next((why for one in sources if one is not None and (why := one.stale())), "")
 
+    def revoked(self) -> str:
+        """Return why the CA's deny list speaks of this very identity, or ""."""
+        return self.current.revoked if self.current is not None else ""
+
     def look(self) -> None:
         """Load the files now; what cannot be loaded changes nothing."""
         seen = self._stamp()
@@ -264,8 +271,11 @@ class Rotation:
             self._load()
         except StartError as error:
             self._seen = seen  # say it once a change, not once a second
-            self.trouble = str(error)
-            self._say(f"the old identity stays: {error}")
+            if self.current is not None:
+                self.trouble = str(error)
+                self._say(f"the old identity stays: {error}")
+            elif not self.trouble:
+                self.trouble = str(error)
             return
         assert self.current is not None
         self._say(f"new identity loaded: {self.current.svid.id}")
@@ -282,7 +292,7 @@ class Rotation:
             retry = _RETRY if self._enrolment is None else self._soonest()
             if isinstance(error, CaRefusal):
                 retry = _REFUSED  # but a new token is tried at once
-            self._renew_at = self._wall() + retry * (1 + self._spread() / 2)
+            self._renewal.put_off(self._wall(), retry * (1 + self._spread() / 2))
             if said != self.trouble:
                 self._say(f"renewal failed and is tried again: {error}")
 

@@ -91,6 +91,12 @@ class Identity:
             return "the root that vouched for the certificate is trusted no more"
         return self.denied.why(identity, serial, signers) if self.denied is not None else ""
 
+    @property
+    def revoked(self) -> str:
+        """Why the deny list speaks of this very identity, or ""."""
+        svid = self.svid
+        return self.denied.why(svid.id, svid.serial, svid.signers) if self.denied else ""
+
     def denying(self, denied: Revocations) -> Identity:
         """Return the same identity, which judges everybody anew by the list *denied*."""
         return replace(self, denied=denied, _seen={})

@@ -40,6 +40,7 @@ from .ca_http import CaAway
 DENIED: Final = "revoked.json"
 MAX_AGE: Final = 3600.0  # seconds
 USUAL_REFRESH: Final = 300.0  # seconds, where no hint is given (SPIFFE Federation section 4.1)
+_HELP: Final = "make one at the CA with `sidecar ca token NS/SA`, and put it there"
 _NO_TOKEN: Final = "none"  # noqa: S105 - what stands in a unit where no token was lent
 _SOONEST: Final = 1.0
 _LONGEST: Final = 3600.0
@@ -91,6 +92,7 @@ class Enrolment:
         """Return why what is known of whom to believe is too old, or ""."""
         if self.denied is None:
             return "the CA's deny list has not been fetched yet"
+        self._seen = min(self._seen, self._wall())  # a clock that was set back begins anew
         age = self._wall() - self._seen
         if age > self.remote.max_age:
             return f"the CA's bundle and deny list are {age:.0f} s old"
@@ -114,12 +116,14 @@ class Enrolment:
                 files = await self._client.renew(*held)
             except CaRefusal as refusal:
                 files = await self._joined(refusal)
+            except CaAway as away:
+                files = await self._joined_elsewhere(held[2], away)
         await _in_thread(partial(_write, self._folder, files))
 
     async def _joined(self, refusal: CaRefusal | None = None) -> Files:
         """Join with a token that was not tried before; if there is none, *refusal* stands."""
         try:
-            token = await _in_thread(self._token)
+            token = await _in_thread(partial(read_token, self.remote, self._folder))
         except StartError as error:
             raise refusal or error from None
         if token == self._tried:
@@ -133,6 +137,23 @@ class Enrolment:
             self._tried = token  # the CA logs every refusal: once is enough
             raise
         self._tried = token
+        return files
+
+    async def _joined_elsewhere(self, known: TrustBundle, away: CaAway) -> Files:
+        """Join with a token that another CA made than the one that is known; else *away* stands.
+
+        Whoever put it there, where nobody else may write, wants that CA from now on.
+        """
+        try:
+            token = await _in_thread(partial(read_token, self.remote, self._folder))
+        except StartError:
+            raise away from None
+        if token == self._tried or token.pin in known.fingerprints:
+            raise away
+        files = await self._joined()
+        # Its deny list does not follow that of the CA before.
+        await _in_thread(partial((self._folder / DENIED).unlink, missing_ok=True))
+        self.denied = self._client.denied = None
         return files
 
     async def refresh(self) -> float:
@@ -171,27 +192,6 @@ class Enrolment:
         pem = newest(self._folder, BUNDLE, read_public)
         return TrustBundle.from_pem(pem, self._identity.trust_domain)
 
-    def _token(self) -> Token:
-        path = self.remote.token_file
-        if path is None:
-            raise StartError(
-                f"`{self._folder}` holds no identity, and no join token is named",
-                help="name its file with `identity: {tokenFile: ...}`",
-            )
-        read = read_credential if self.remote.lent else read_private
-        try:
-            text = read(path).decode("ascii", "replace")
-            if text.strip() == _NO_TOKEN:
-                raise FileNotFoundError
-            return Token.parse(text)
-        except FileNotFoundError:
-            raise StartError(
-                f"there is no join token in `{path}`",
-                help="make one at the CA with `sidecar ca token NS/SA`, and put it there",
-            ) from None
-        except IdentityError as error:
-            raise StartError(f"`{path}`: {error}") from None
-
     def _keep(self, known: TrustBundle, bundle: TrustBundle, denied: Revocations) -> None:
         if bundle.roots != known.roots:
             with locked(self._folder):
@@ -201,6 +201,26 @@ class Enrolment:
             with locked(self._folder):
                 install(self._folder, {DENIED: (denied.document(), PUBLIC)}, replace=True)
         os.utime(path, (self._wall(), self._wall()))
+
+
+def read_token(remote: RemoteCa, folder: Path) -> Token:
+    """Return the join token for the identity in *folder*; StartError if there is none to use."""
+    path = remote.token_file
+    if path is None:
+        raise StartError(
+            f"`{folder}` holds no identity, and no join token is named",
+            help="name its file with `identity: {tokenFile: ...}`",
+        )
+    read = read_credential if remote.lent else read_private
+    try:
+        text = read(path).decode("ascii", "replace")
+        if text.strip() == _NO_TOKEN:
+            raise FileNotFoundError
+        return Token.parse(text)
+    except FileNotFoundError:
+        raise StartError(f"there is no join token in `{path}`", help=_HELP) from None
+    except IdentityError as error:
+        raise StartError(f"`{path}`: {error}", help=_HELP) from None
 
 
 def _write(folder: Path, files: Files) -> None:

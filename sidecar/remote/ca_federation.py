@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +20,7 @@ from ..net.tls import client_context, judge_chain, verified_chain
 from ..spiffe.bundle import MAX_BUNDLE, Bundles, TrustBundle
 from ..spiffe.id import SpiffeId
 from .ca_http import Asked, CaAway, ask
+from .due import Due
 from .fetch import FetchError, fetch
 
 FOLDER: Final = "bundles"
@@ -42,10 +43,10 @@ class Endpoint:
 @dataclass(slots=True)
 class _Kept:
     endpoint: Endpoint
-    due: float = 0.0
+    due: Due = field(default_factory=Due)
     seen: float = 0.0
     said: str = ""
-    failures: int = 0
+    retry: float = _SOONEST  # seconds, twice as many after each failure
 
 
 class Federation:
@@ -88,6 +89,7 @@ class Federation:
         for domain, kept in self._kept.items():
             if not kept.seen:
                 return f"the trust bundle of `{domain}` has not been fetched yet"
+            kept.seen = min(kept.seen, self._wall())  # a clock that was set back begins anew
             age = self._wall() - kept.seen
             if age > self._max_age:
                 return f"the trust bundle of `{domain}` is {age:.0f} s old"
@@ -96,7 +98,7 @@ class Federation:
     async def tend(self) -> None:
         """Ask the one endpoint that has waited longest, if one is due."""
         now = self._wall()
-        due = [(kept.due, domain) for domain, kept in self._kept.items() if kept.due <= now]
+        due = [(one.due.at, name) for name, one in self._kept.items() if one.due.is_past(now)]
         if due:
             await self._refresh(min(due)[1])
 
@@ -107,14 +109,15 @@ class Federation:
             bundle = TrustBundle.from_spiffe(data, domain)
             self._take(domain, data, bundle)
         except (CaAway, FetchError, IdentityError, StartError, OSError) as error:
-            kept.failures += 1
-            kept.due = self._wall() + min(2.0**kept.failures, _LONGEST_RETRY)
+            kept.retry = min(2 * kept.retry, _LONGEST_RETRY)
+            kept.due.put_off(self._wall(), kept.retry)
             if str(error) != kept.said:
                 kept.said = str(error)
                 self._say(f"the trust bundle of `{domain}` cannot be had: {error}")
             return
-        kept.said, kept.failures = "", 0
-        kept.due = self._wall() + min(max(bundle.refresh_hint or _USUAL, _SOONEST), _LONGEST)
+        kept.said, kept.retry = "", _SOONEST
+        wait = min(max(bundle.refresh_hint or _USUAL, _SOONEST), _LONGEST)
+        kept.due.put_off(self._wall(), wait)
 
     async def _asked(self, domain: str, endpoint: Endpoint) -> bytes:
         if not endpoint.spiffe_id:

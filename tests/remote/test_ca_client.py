@@ -23,6 +23,7 @@ from sidecar.remote.ca_http import CaAway
 from sidecar.remote.ca_server import CaServer
 from sidecar.spiffe.id import SpiffeId
 
+NOW = time.time()
 FILES = SpiffeId.of_short("mcp-prod/files")
 OTHER = SpiffeId.of_short("mcp-prod/other")
 
@@ -256,6 +257,32 @@ def test_who_has_a_dropped_intermediates_key_cannot_play_the_ca(site: Site) -> N
                 await asking()
 
     site.play(story)
+
+
+def test_a_token_of_another_ca_brings_one_over_to_it(site: Site, tmp_path: Path) -> None:
+    other = make_ca(tmp_path / "other-ca", "cluster.local", time.time())
+
+    async def at_first(enrolment: Enrolment) -> None:
+        await enrolment.renew()
+        revoke_id(site.ca, OTHER, time.time())
+        await enrolment.refresh()
+
+    async def then(enrolment: Enrolment) -> None:
+        before = site.serial()
+        enrolment.recall()
+        with pytest.raises(CaAway, match="not believed"):
+            await enrolment.renew()  # the spent token of the first CA is of no use here
+        site.token.write_text(str(TokenStore(other.folder, other.root_sha256).make(FILES, NOW)))
+        await enrolment.renew()
+        assert site.serial() != before
+        await enrolment.refresh()  # although the new list has a lower sequence
+        assert enrolment.denied is not None
+        assert enrolment.denied.ids == frozenset()
+        await enrolment.renew()
+
+    site.play(at_first)
+    site.desk = Doctored(other.folder, ttl=3600, grace=60, refresh=7)
+    site.play(then)
 
 
 def test_an_older_list_is_not_taken_for_a_newer_one(site: Site) -> None:

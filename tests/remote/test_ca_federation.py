@@ -183,6 +183,35 @@ def test_an_older_bundle_is_refused(site: Site) -> None:
     site.play(story)
 
 
+def test_an_endpoint_that_is_away_for_days_is_still_asked(site: Site) -> None:
+    async def story(url: str) -> None:
+        federation = site.federation("https://127.0.0.1:1/")
+        for _ in range(1100):
+            site.now += 16
+            await federation.tend()
+        assert len(site.said) == 1
+        assert "has not been fetched" in federation.stale()
+
+    site.play(story)
+
+
+def test_a_clock_that_is_set_back_puts_nothing_off(site: Site) -> None:
+    async def story(url: str) -> None:
+        federation = site.federation(url)
+        await federation.tend()
+        site.now -= 30
+        await federation.tend()
+        assert site.asked == 2
+        assert federation.stale() == ""
+        again = site.federation("https://127.0.0.1:1/")  # nobody there
+        site.now -= 1200
+        assert again.stale() == ""
+        site.now += 601
+        assert "601 s old" in again.stale()
+
+    site.play(story)
+
+
 def test_a_bundle_without_roots_means_that_nobody_is_believed(site: Site) -> None:
     async def story(url: str) -> None:
         federation = site.federation(url)
