@@ -370,7 +370,8 @@ class App:
         self._say(f"admin on {self._admin.address}")
         if any(service.local is None for service in plan.snapshot.services.values()):
             self._say(self._who(plan))
-        self._say("ready")
+        why = self._health.unready()
+        self._say(f"listening, and not ready: {why}" if why else "ready")
 
     def _who(self, plan: Plan) -> str:
         allowed = callers(plan.snapshot)

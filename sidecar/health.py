@@ -55,6 +55,9 @@ class Health:
                 return f"no identity yet: {self._rotation.trouble}".rstrip(": ")
             if identity.svid.not_after <= self._wall():
                 return f"the certificate has expired: {self._rotation.trouble or 'renew it'}"
+            revoked = self._rotation.revoked()
+            if revoked:
+                return f"the CA has taken this identity back: {revoked}"
             stale = self._rotation.stale()
             if stale:
                 return f"too old to be believed: {stale}"

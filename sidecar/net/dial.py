@@ -62,10 +62,16 @@ class Dialler:
         hand_over(await self.open(upstream.endpoint, spec), upstream, spec, now())
 
     def judge(self, upstream: Held) -> None:
-        """Raise IdentityError where the server that *upstream* speaks with is meant no more."""
-        connection = upstream.secured_by
-        if upstream.tls is not None and connection is not None:
-            self._judge(upstream.tls, connection, self.identity())
+        """Raise IdentityError where the server that *upstream* speaks with is meant no more.
+
+        Where we were revoked, too: it would go on refusing who has joined anew since.
+        """
+        connection, identity = upstream.secured_by, self.identity()
+        if upstream.tls is None or connection is None:
+            return
+        self._judge(upstream.tls, connection, identity)
+        if identity is not None and identity.revoked and _is_mesh(upstream.tls):
+            raise IdentityError("revoked", identity.revoked)
 
     async def open(
         self, endpoint: Endpoint, spec: TlsSpec, protocols: Sequence[str] = PROTOCOLS

@@ -100,6 +100,21 @@ def test_a_ca_that_is_not_there_is_waited_for(server: Recorder, tmp_path: Path) 
             sidecar.wait_ready()
 
 
+def test_one_that_was_revoked_says_so_and_joins_anew_with_the_next_token(
+    ca: CaHost, server: Recorder, tmp_path: Path
+) -> None:
+    member = Member(tmp_path / "taken", ca, "mcp-prod/taken", server.url)
+    ca.give_token(member)
+    with member.run() as sidecar:
+        sidecar.wait_ready()
+        ca.cli("revoke", member.who)
+        waiting(sidecar, "the CA has taken this identity back")
+        ca.cli("revoke", "--undo", member.who)
+        waiting(sidecar, "the CA has taken this identity back")  # what it had, that is
+        ca.give_token(member)
+        sidecar.wait_ready()
+
+
 # -- tokens that do not work
 
 REFUSALS = ["used", "expired", "other_identity", "unknown"]
