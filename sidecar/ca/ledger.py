@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from .issue_log import lines
 from .log import Entry, LogBroken, read_log
-from .store import LOG
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,7 @@ class Certificate:
 
 def entries(folder: Path) -> Iterator[Entry]:
     """Yield all entries of the log of the CA in *folder*; LogBroken where it is not sound."""
-    with (folder / LOG).open("rb") as lines:
-        yield from read_log(lines)
+    yield from read_log(lines(folder))
 
 
 def certificates(folder: Path, now: float) -> list[Certificate]:

@@ -13,11 +13,11 @@ from ..errors import IdentityError, StartError
 from ..spiffe.id import SpiffeId
 from ..spiffe.revocation import Revocations
 from .files import PUBLIC, install, read_public
+from .issue_log import FORGET_AFTER, append
 from .ledger import Certificate, certificates
-from .store import LocalCa, append, held
+from .store import LocalCa, held
 
 REVOKED: Final = "revoked.json"
-FORGET_AFTER: Final = 30 * 86400.0  # seconds; no certificate is renewed that ended so long ago
 
 
 def load_revocations(folder: Path, trust_domain: str) -> Revocations:

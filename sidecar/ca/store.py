@@ -7,7 +7,6 @@ is not needed to issue: it may have a passphrase, or be kept somewhere else.
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -57,16 +56,15 @@ from .files import (
     settle,
     strangers,
 )
-from .log import MAX_LINE, LogBroken, line_after, rfc3339
+from .issue_log import LOG, append
+from .log import line_after, rfc3339
 
 ROOT: Final = "root.pem"
 ROOT_KEY: Final = "root_key.pem"
 INTERMEDIATE: Final = "intermediate.pem"
 INTERMEDIATE_KEY: Final = "intermediate_key.pem"
-LOG: Final = "issued.jsonl"
 SERVER_PATH: Final = "/ca"  # of the SPIFFE ID that the CA's own server has, and nobody else
 
-_TAIL: Final = 2 * MAX_LINE  # bytes of the log's end: its last line, and one cut short
 _OWN_NAMES: Final = (x509.DNSName("localhost"),)
 _NEEDED: Final = (ROOT, INTERMEDIATE, INTERMEDIATE_KEY, LOG)
 
@@ -341,53 +339,6 @@ def _check_pair(root: Certificate, below: Certificate, key: PrivateKey) -> str:
     except (ValueError, TypeError, InvalidSignature):
         raise IdentityError("unknown_ca", f"`{INTERMEDIATE}` is not signed by `{ROOT}`") from None
     return trust_domain
-
-
-def append(folder: Path, event: str, facts: Mapping[str, object], now: float) -> None:
-    """Add an entry to the log of the CA in *folder* and sync it; the caller holds the lock."""
-    path = folder / LOG
-    handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
-    try:
-        size = os.fstat(handle).st_size
-        tail = os.pread(handle, _TAIL, max(0, size - _TAIL))
-        lines, torn = _lines_after(tail, event, facts, now)
-        if torn:
-            os.ftruncate(handle, size - torn)
-        _write_whole(handle, lines, size - torn)
-    except LogBroken as error:
-        raise StartError(
-            f"`{path}` is damaged at its end: {error}",
-            help="restore it from a backup, or move it away and begin a new one "
-            f"with `install -m 600 /dev/null {path}`",
-        ) from None
-    finally:
-        os.close(handle)
-
-
-def _lines_after(
-    tail: bytes, event: str, facts: Mapping[str, object], now: float
-) -> tuple[bytes, int]:
-    """Return what follows *tail*, and how many bytes of a line that was never finished to cut."""
-    whole, newline, torn = tail.rpartition(b"\n")
-    last = whole.rpartition(b"\n")[2]
-    if not newline and len(tail) == _TAIL:
-        raise LogBroken("its last line has no end")
-    lines = b""
-    if torn:
-        lines = line_after(last, "mended", {"cut": len(torn)}, now)
-        last = lines.removesuffix(b"\n")
-    return lines + line_after(last, event, facts, now), len(torn)
-
-
-def _write_whole(handle: int, lines: bytes, size: int) -> None:
-    """Append *lines* to a file of *size* bytes, or leave it as it was."""
-    try:
-        if os.write(handle, lines) != len(lines):
-            raise OSError("the issue log could not be written whole")
-        os.fsync(handle)
-    except OSError:
-        os.ftruncate(handle, size)
-        raise
 
 
 def entropy() -> bytes:

@@ -19,6 +19,7 @@ from ..errors import StartError
 from ..spiffe.certificate import Certificate
 from .authority import BACKDATE, Issuer, PrivateKey, Span, make_intermediate
 from .files import PRIVATE, PUBLIC, install, read_private, read_public
+from .issue_log import append
 from .ledger import certificates
 from .log import rfc3339
 from .revocations import drop_authorities
@@ -28,7 +29,6 @@ from .store import (
     ROOT,
     ROOT_KEY,
     LocalCa,
-    append,
     entropy,
     held,
     key_pem,

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import IdentityError, StartError
 from ..spiffe.id import DEFAULT_TRUST_DOMAIN, SpiffeId, parse_trust_domain
-from .ca_answers import as_json, as_rows, as_table, pairs
+from .ca_answers import as_json, as_rows, as_table
+from .ca_log import add_log_arguments, log
 from .issue_cert import DEFAULT_CA, parse_duration
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ _COMMANDS: Final[dict[str, str]] = {
     "revoke": "believe an identity, or a certificate and its renewals, no more",
     "bundle": "print the trust bundle",
     "rotate": "get a new intermediate; the old one is dropped when nothing needs it",
-    "log": "check the issue log",
+    "log": "check the issue log, or bound it",
 }
 
 
@@ -61,9 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _tokens(made["token"])
     _revoking(made["revoke"])
     _rotating(made["rotate"])
-    made["log"].add_argument(
-        "act", choices=["verify"], help="verify: hold every line against the one before"
-    )
+    add_log_arguments(made["log"])
     made["bundle"].add_argument(
         "--format", choices=["pem", "spiffe"], default="pem", help="PEM, or a SPIFFE bundle in JSON"
     )
@@ -371,14 +370,7 @@ def _rotate(args: argparse.Namespace, now: float) -> int:
 
 
 def _log(args: argparse.Namespace, now: float) -> int:
-    from ..ca.ledger import entries
-
-    _open(args)
-    count, events = 0, dict[str, int]()
-    for entry in entries(args.ca):
-        count += 1
-        events[entry.event] = events.get(entry.event, 0) + 1
-    _answer(args, {"chain": "whole", "entries": count, **pairs(events)})
+    _answer(args, log(args, _open(args)))
     return 0
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from ..ca.authority import check_ttl
 from ..ca.desk import Desk
+from ..ca.issue_log import FORGET_AFTER
 from ..ca.log import rfc3339
-from ..ca.revocations import FORGET_AFTER
 from ..errors import StartError
 from ..remote.ca_server import CaServer
 from ..systemd import Manager

@@ -1,7 +1,7 @@
 """Run a function again and again, killed before its first, second, third ... change to the disk.
 
 Started as a program by the tests, because it forks: `killing.py WHAT DIR`, WHAT being
-`ca`, `identity`, `join`, `rotate` or `revoke`.
+`ca`, `identity`, `join`, `rotate`, `revoke` or `log`.
 It prints one line a kill, `STEP STATE`, and ends after the run that nothing killed.
 """
 
@@ -21,10 +21,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from sidecar.ca.desk import Desk
 from sidecar.ca.identity import load_identity, write_identity
+from sidecar.ca.issue_log import LEAST_SIZE, LOG, LogLimits, append, set_limits
 from sidecar.ca.ledger import entries
 from sidecar.ca.log import read_log
 from sidecar.ca.revocations import load_revocations, revoke_id
-from sidecar.ca.store import LOG, LocalCa, key_pem, make_ca, new_key, open_ca, open_or_make_ca
+from sidecar.ca.store import LocalCa, key_pem, make_ca, new_key, open_ca, open_or_make_ca
 from sidecar.ca.tokens import Token, TokenStore
 from sidecar.ca.turnover import load_root_key, retired, rotate
 from sidecar.errors import StartError
@@ -43,6 +44,7 @@ CHANGES = [
     (os, "fchmod"),
     (os, "write"),
     (os, "ftruncate"),
+    (os, "link"),
     (Path, "mkdir"),
     (Path, "chmod"),
     (Path, "rename"),
@@ -222,6 +224,37 @@ def revoke(top: Path) -> None:
     killed_at_every_step(lambda: revoke_id(ca, name, NOW), look)
 
 
+def begin_files(top: Path) -> None:
+    """Each kill finds a full log, and an old part to drop; afterwards its chain is whole."""
+    folder = make_ca(top / "ca", "cluster.local", NOW).folder
+    now = NOW
+    set_limits(folder, LogLimits(LEAST_SIZE, keep=1))
+
+    def act() -> None:
+        append(folder, "looked", {"at": now}, now)
+
+    def look() -> str:
+        nonlocal now
+        list(entries(folder))  # whole even before the next writer has settled what is ready
+        open_ca(folder)
+        state = "new" if any(one.facts.get("at") == now for one in entries(folder)) else "old"
+        check_log(folder)
+        now += 40 * 86400
+        fill()
+        return state
+
+    def fill() -> None:
+        while (folder / LOG).stat().st_size < LEAST_SIZE:
+            append(folder, "filled", {"with": "x" * 20_000}, now)
+
+    fill()
+    killed_at_every_step(act, look)
+    check_log(folder)
+    parts = sorted(folder.glob("issued-*.jsonl"))
+    assert len(parts) <= 2, "the oldest was dropped"
+    assert next(entries(folder)).number > 1
+
+
 if __name__ == "__main__":
     {
         "ca": make_cas,
@@ -229,4 +262,5 @@ if __name__ == "__main__":
         "join": join,
         "rotate": turn_over,
         "revoke": revoke,
+        "log": begin_files,
     }[sys.argv[1]](Path(sys.argv[2]))

@@ -26,6 +26,7 @@ def states_of(what: str, folder: Path) -> list[str]:
         ("join", ["free", "lost", "given"]),
         ("rotate", ["old", "new"]),
         ("revoke", ["old", "new"]),
+        ("log", ["old", "new"]),
     ],
 )
 def test_a_kill_at_any_step_leaves_all_or_nothing(

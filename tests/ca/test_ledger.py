@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.ca.issue_log import LOG
 from sidecar.ca.ledger import certificates, entries
 from sidecar.ca.log import LogBroken
-from sidecar.ca.store import LOG, LocalCa, make_ca, new_key
+from sidecar.ca.store import LocalCa, make_ca, new_key
 from sidecar.spiffe.id import SpiffeId
 
 NOW = 1_790_000_000.0

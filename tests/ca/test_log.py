@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.ca.log import MAX_LINE, LogBroken, line_after, read_log, rfc3339
+from sidecar.ca.log import MAX_LINE, PRUNED, LogBroken, digest, line_after, read_log, rfc3339
 
 NOW = 1_790_000_000.0
 
@@ -59,6 +59,26 @@ def test_two_lines_changing_places_show() -> None:
 
 def test_a_log_that_begins_in_the_middle_shows() -> None:
     assert broken_at(written(4)[1:]) == 1
+
+
+def pruned(lines: list[bytes], through: int, sha256: str) -> list[bytes]:
+    """What is left of *lines* without the first *through*, and a line that says so."""
+    last = lines[-1].rstrip(b"\n")
+    told = line_after(last, PRUNED, {"through": through, "sha256": sha256}, NOW)
+    return [*lines[through:], told]
+
+
+def test_it_may_begin_in_the_middle_where_a_later_line_says_why() -> None:
+    lines = written(4)
+    left = pruned(lines, 2, digest(lines[1].rstrip(b"\n")))
+    assert [entry.number for entry in read_log(left)] == [3, 4, 5]
+
+
+@pytest.mark.parametrize(("through", "of"), [(1, 1), (2, 0), (2, 2), (3, 1)])
+def test_a_line_that_tells_of_others_does_not_excuse_it(through: int, of: int) -> None:
+    lines = written(4)
+    told = pruned(lines, through, digest(lines[of].rstrip(b"\n")))[-1]
+    assert broken_at([*lines[2:], told]) == 1
 
 
 @pytest.mark.parametrize("line", [b"", b"{}", b"[]", b"null", b"{" * 5000, b'{"n":"x"}', b"\xff"])

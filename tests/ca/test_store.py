@@ -16,11 +16,11 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from sidecar.ca.issue_log import LOG
 from sidecar.ca.log import Entry, read_log
 from sidecar.ca.store import (
     INTERMEDIATE,
     INTERMEDIATE_KEY,
-    LOG,
     ROOT,
     ROOT_KEY,
     Issued,

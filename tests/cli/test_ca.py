@@ -201,6 +201,26 @@ def test_a_log_that_was_changed_is_found_and_a_whole_one_is_not(mesh: Shell) -> 
     assert "line 3" in done.stderr
 
 
+def test_a_log_grows_over_files_as_long_as_it_is_told(mesh: Shell) -> None:
+    facts = json.loads(
+        mesh.run("ca", "log", "limit", "--size", "64KiB", "--keep", "2", "-o", "json")
+    )
+    assert facts == {"size": 65536, "keep": 2}
+    ca = open_ca(mesh.ca)
+    for number in range(6):
+        ca.record("looked", {"number": number, "with": "x" * 30_000}, 1_790_000_000.0)
+    assert len(list(mesh.ca.glob("issued*.jsonl"))) == 2
+    facts = json.loads(mesh.run("ca", "log", "verify", "-o", "json"))
+    assert facts == {"chain": "whole", "entries": 7, "looked": 6, "made": 1}
+
+
+@pytest.mark.parametrize("terms", [["--size", "1KiB"], ["--keep", "0"], ["--size", "much"]])
+def test_a_log_that_would_hold_nothing_is_refused(mesh: Shell, terms: list[str]) -> None:
+    done = mesh.try_("ca", "log", "limit", *terms)
+    assert done.returncode in (1, 2)
+    assert "error: " in done.stderr
+
+
 @pytest.mark.parametrize("name", ["root_key.pem", "intermediate_key.pem"])
 def test_keys_that_others_may_read_are_refused(mesh: Shell, name: str) -> None:
     (mesh.ca / name).chmod(0o640)
