@@ -102,6 +102,7 @@ class Trip:
     def judge(self, head: ReplyHead) -> ReplyHead:
         """Return the head to pass on. Raises Unwelcome where the call is to be tried again."""
         self._refuse_unwelcome(head)
+        self.rest()  # a try that has answered is not late any more, as in Envoy
         if head.content_type.partition(b";")[0].strip().lower() == b"text/event-stream":
             self.end()
         self._learn(head)

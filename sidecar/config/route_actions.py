@@ -188,7 +188,7 @@ RETRIES: Final = Struct(
             "sent is always tried again; a `tools/call` that was sent only for `idempotentTools`.",
             default="only what was never sent",
         ),
-        Field("perTryTimeout", Duration(), "How long one try may take.", default="the timeout"),
+        Field("perTryTimeout", Duration(), "How long a try has to answer.", default="the timeout"),
         Field("backoff", Duration(), "The base of the pause before a retry.", default="25ms"),
         Field(
             "retryIgnorePreviousHosts",

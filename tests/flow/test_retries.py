@@ -169,15 +169,24 @@ async def test_one_try_may_have_a_time_of_its_own() -> None:
     assert status(caller) == 200
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"content-type: text/event-stream\r\n",
+        b"content-type: text/plain\r\ncontent-length: 9\r\n",
+        b"content-type: application/json\r\ncontent-length: 9\r\n",
+    ],
+)
 @in_memory
-async def test_a_try_that_has_answered_is_not_late_any_more() -> None:
+async def test_a_try_that_has_answered_is_not_late_any_more(lines: bytes) -> None:
     flow = retrying(attempts=1, retryOn="reset", perTryTimeout="500ms")
     caller = await flow.called("GET", "/")
-    await flow.answer(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n", V1A)
+    await flow.answer(b"HTTP/1.1 200 OK\r\n" + lines + b"\r\n", V1A)
     await flow.settle(2.0)
     await flow.answer(b"data: 1\n\n", V1A)
     assert b"data: 1" in caller.heard()
     assert caller.end == ""
+    assert dialled(flow) == [V1A]
 
 
 async def failing(flow: Flow, count: int) -> list[Pipe]:
