@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Iterator
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -24,12 +25,22 @@ from .outcome import Outcome, bad, good, skipped
 
 _PATIENCE: Final = 5.0  # seconds
 _PORT: Final = 443
+_ASKED: Final = "/v1/bundle"
 
 
-def authority(spec: IdentitySpec | None, now: float) -> Iterator[Outcome]:
-    """Yield what is to be said of the CA in *spec*, at *now* (seconds since the epoch)."""
+def authority(
+    spec: IdentitySpec | None, now: float, *, starting: bool = False
+) -> Iterator[Outcome]:
+    """Yield what is to be said of the CA in *spec*, at *now* (seconds since the epoch).
+
+    With *starting*, it need not have told yet whom to believe.
+    """
     if spec is not None and spec.remote is not None:
         yield from _elsewhere(spec.remote, spec.folder, now)
+        if starting and not (spec.folder / DENIED).exists():
+            yield skipped("bundle age", "the CA tells at the start whom to believe")
+            return
+        yield _age(spec.folder / DENIED, spec.remote.max_age, now)
     elif spec is not None and spec.ca is not None:
         yield _here(spec.ca)
     else:
@@ -51,12 +62,15 @@ def _elsewhere(remote: RemoteCa, folder: Path, now: float) -> Iterator[Outcome]:
     try:
         theirs = _time_at(remote.url, folder / BUNDLE)
         yield good("CA", f"{remote.url} answers")
+    except ssl.SSLCertVerificationError as error:
+        said = f"{remote.url}: another than the CA that is known: {error.verify_message}"
+        remedy = "correct `identity.ca`, or the clock; a token of that CA brings this sidecar over"
+        yield bad("CA", said, remedy)
     except (OSError, http.client.HTTPException) as error:
         why = getattr(error, "strerror", None) or str(error)
         remedy = "start it with `sidecar ca serve`, or open the way to it"
         yield bad("CA", f"{remote.url}: {why}", remedy)
     yield skew(now, theirs)
-    yield _age(folder / DENIED, remote.max_age, now)
 
 
 def _time_at(url: str, bundle: Path) -> float | None:
@@ -72,10 +86,13 @@ def _time_at(url: str, bundle: Path) -> float | None:
         parts.hostname or "", parts.port or _PORT, timeout=_PATIENCE, context=context
     )
     try:
-        connection.request("GET", "/v1/bundle")
-        told = connection.getresponse().getheader("date", "")
+        connection.request("GET", _ASKED)
+        answer = connection.getresponse()
     finally:
         connection.close()
+    if answer.status != HTTPStatus.OK:
+        raise OSError(f"it answers {answer.status}, as no CA does")
+    told = answer.getheader("date", "")
     with suppress(ValueError):
         return parsedate_to_datetime(told).timestamp()
     return None

@@ -3,6 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+# Whatever may be looked at, by the name that it has in the answer.
+NAMES: Final = (
+    "configuration",
+    "token",
+    "identity",
+    "expiry",
+    "revoked",
+    "CA",
+    "clock skew",
+    "bundle age",
+    "clock",
+    "access log",
+    "port",
+    "server",
+    "last metre",
+    "ready",
+    "certificate",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,22 @@ def test_somebody_else_at_its_address_is_not_taken_for_it(ca: CaHost, tmp_path: 
     (tmp_path / "svid_bundle.pem").write_text(other.cli("bundle"))
     outcomes = found(elsewhere(tmp_path, ca.url), time.time())
     assert outcomes["CA"].ok is False
-    assert "certificate verify failed" in outcomes["CA"].said
+    assert "another than the CA that is known" in outcomes["CA"].said
+
+
+def test_what_is_no_ca_at_its_address_is_a_cross(
+    ca: CaHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sidecar.checks.authority._ASKED", "/v1/nothing")
+    outcomes = found(elsewhere(tmp_path, ca.url), time.time())
+    assert outcomes["CA"].ok is False
+    assert "404" in outcomes["CA"].said
+
+
+def test_before_the_first_start_it_need_not_have_told_anything(ca: CaHost, tmp_path: Path) -> None:
+    spec = elsewhere(tmp_path, ca.url)
+    outcomes = {one.name: one for one in authority(spec, time.time(), starting=True)}
+    assert [one.ok for one in outcomes.values()] == [True, True, None]
 
 
 def test_one_that_is_away_is_a_cross_before_its_word_is_too_old(tmp_path: Path) -> None:

@@ -14,6 +14,25 @@ from ..support.e2e import Mesh
 from ..support.wire import Recorder
 
 
+class Silent:
+    """An address that takes connections and never answers."""
+
+    def __init__(self) -> None:
+        self._sock = socket.create_server(("127.0.0.1", 0))
+        self.url = f"https://127.0.0.1:{self._sock.getsockname()[1]}"
+
+    def close(self) -> bool:
+        """Return whether anybody has come."""
+        self._sock.settimeout(0)
+        try:
+            self._sock.accept()[0].close()
+        except BlockingIOError:
+            return False
+        finally:
+            self._sock.close()
+        return True
+
+
 def check(folder: Path, *more: str) -> tuple[int, dict[str, bool | None], str]:
     """Return the exit code, what was found of each thing, and all that was printed."""
     done = subprocess.run(
@@ -99,3 +118,22 @@ def test_one_may_look_at_some_things_alone(tmp_path: Path) -> None:
             )
     code, found, _ = check(tmp_path, "--only", "server", "--only", "expiry")
     assert (code, found) == (1, {"configuration": True, "server": False, "expiry": True})
+
+
+def test_who_asks_for_one_thing_does_not_wait_for_a_ca_that_is_silent(tmp_path: Path) -> None:
+    ca = Silent()
+    (tmp_path / "sidecar.yaml").write_text(
+        "apiVersion: sidecar/v1\nkind: Sidecar\nmetadata: {name: files, namespace: mcp}\n"
+        f"spec:\n  identity: {{ca: '{ca.url}'}}\n"
+        "  inbound: [{listen: 127.0.0.1:1, to: 'http://127.0.0.1:2'}]\n"
+    )
+    code, found, _ = check(tmp_path, "--only", "ready")
+    assert (code, found["ready"]) == (1, False)
+    assert not ca.close()
+
+
+def test_a_thing_that_there_is_not_is_no_tick(tmp_path: Path) -> None:
+    argv = [sys.executable, "-m", "sidecar", "check", "--only", "redy"]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 2
+    assert "ready" in done.stderr
