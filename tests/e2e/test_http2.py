@@ -30,6 +30,16 @@ spec:
   host: 127.0.0.1
   trafficPolicy: {connectionPool: {http: {h2UpgradePolicy: UPGRADE}}}
 """
+FRAMED = """\
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: framed, namespace: mcp-prod}}
+spec:
+  hosts: [framed.local]
+  ports: [{{number: {port}, name: http2, protocol: HTTP2}}]
+  resolution: STATIC
+  endpoints: [{{address: 127.0.0.1}}]
+"""
 JSON = [("content-type", "application/json")]
 
 
@@ -203,6 +213,15 @@ def test_an_upgrade_in_plaintext_acts_where_the_inbound_says_so(mesh: Mesh) -> N
         assert "sa/alice" in server.heard[0].headers["x-forwarded-client-cert"]
         assert server.heard[0].body == tool("search")
         assert "a fault in" not in daemon.said()
+
+
+def test_a_port_that_is_said_to_be_of_http_2_is_spoken_to_so(mesh: Mesh) -> None:
+    with Recorder2() as server:
+        mesh.write("framed.yaml", FRAMED.format(port=server.url.rpartition(":")[2]))
+        with running(mesh, "http://framed.local") as daemon, caller(daemon, mesh) as alice:
+            assert alice.call("POST", "/mcp", tool("search"), JSON).body == b"ok"
+        assert [one.body for one in server.heard] == [tool("search")]
+        assert "SC0613" not in daemon.said()
 
 
 def test_an_upgrade_in_plaintext_without_that_is_told_and_does_not_act(mesh: Mesh) -> None:
