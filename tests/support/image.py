@@ -11,13 +11,14 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .debian import ROOT, run_pip
+from .debian import ROOT, passing, run_pip
 from .debian_tree import run
 
 _PIP = "[global]\nno-index = true\nfind-links = /wheels\n"
@@ -40,16 +41,21 @@ class Builder:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._kept = ExitStack()
 
     def __enter__(self) -> Builder:
+        self._kept.enter_context(passing(self._folder))
+        self._kept.callback(self._unmount)
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._kept.close()
+
+    def _unmount(self) -> None:
         self._buildah("umount", "--all")
         overlay = self._folder / "storage" / "overlay"
         if overlay.is_mount():
             run("umount", overlay)
-        shutil.rmtree(self._folder)
 
     def _buildah(self, *argv: str | Path, timeout: float = 120) -> str:
         where = ("--root", self._folder / "storage", "--runroot", self._folder / "run")

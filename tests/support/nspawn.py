@@ -14,12 +14,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from .debian import passing
 from .debian_tree import run
 
 ROOT = Path(__file__).parents[2]
@@ -48,21 +50,30 @@ class Machine:
     def __init__(self, tree: Path, wheel: Path, folder: Path) -> None:
         self.tree = folder / "tree"
         self._name = f"sidecar-test-{os.getpid()}"
-        run("cp", "-a", "--reflink=auto", tree, self.tree)
+        self._debian, self._wheel = tree, wheel
+        self._kept = ExitStack()
+
+    def __enter__(self) -> Machine:
+        self.tree.mkdir()
+        with ExitStack() as kept:
+            kept.enter_context(passing(self.tree))
+            self._install()
+            self._kept = kept.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._kept.close()
+
+    def _install(self) -> None:
+        run("cp", "-a", "--reflink=auto", f"{self._debian}/.", self.tree)
         self._may_start()
         site = self._site()
         for distribution in dependencies("mcp-sidecar"):
             _copy(distribution, site)
-        shutil.copy(wheel, self.tree / "opt")
+        shutil.copy(self._wheel, self.tree / "opt")
         pip = ("/opt/sidecar/bin/pip", "install", "-q", "--no-deps", "--no-index")
-        run("chroot", self.tree, *pip, f"/opt/{wheel.name}")
+        run("chroot", self.tree, *pip, f"/opt/{self._wheel.name}")
         self._furnish()
-
-    def __enter__(self) -> Machine:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self.tree)
 
     def _may_start(self) -> None:
         try:
