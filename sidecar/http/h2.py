@@ -1,29 +1,39 @@
 """One HTTP/2 connection, of either side: bytes in, events out, frames written within the windows.
 
-hyper-h2 judges frames and keeps the windows; what it leaves open is bounded
-here: the work of one turn, the glitches of a connection, the order in which
-streams may write. It does no I/O and is told the time. (RFC 9113.)
+hyper-h2 judges frames and keeps the windows, the ordinary ones by its fast lane;
+what it leaves open is bounded here: the work of one turn, the glitches of a
+connection, the order in which streams may write. It does no I/O and is told the
+time. (RFC 9113.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple, TypeAlias, cast
+from typing import Final, NamedTuple, TypeAlias
 
-import h2.connection
 import h2.events
 from h2.config import H2Configuration
 from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError as H2ProtocolError
 from h2.exceptions import StreamClosedError, TooManyStreamsError
 from h2.settings import SettingCodes, Settings
-from hpack import Encoder
 
 from ..errors import ProtocolError
 from .h2_budget import RESET, SENT, Budget
-from .h2_encoder import BlockEncoder
-from .h2_frames import FrameCutter, FrameTooLong, GoAway, write_goaway, write_reset
+from .h2_encoder import write_reply
+from .h2_frames import (
+    FRAME_HEAD,
+    FrameCutter,
+    FrameTooLong,
+    GoAway,
+    Turn,
+    write_goaway,
+    write_reset,
+)
+from .h2_head import reply_fields
+from .h2_lane import DATA, END_STREAM, HEADERS, WINDOW_UPDATE, Lane
 from .h2_outgoing import Outgoing
+from .head import ReplyHead
 from .lines import Pair
 
 NO_ERROR: Final = ErrorCodes.NO_ERROR
@@ -38,7 +48,6 @@ _HEADER_LIST: Final = 65_536  # bytes of a decoded header block; above it nothin
 _AHEAD: Final = 65_536  # bytes written ahead of the transport
 _STREAM_WINDOW: Final = 65_535  # bytes of a body that wait on one stream at most
 _TINY: Final = 64  # a caller's DATA frame with less is a glitch, unless it ends its stream
-_REMEMBERED: Final = 1_024  # closed streams of which it is known how they ended
 
 
 class Head(NamedTuple):
@@ -82,14 +91,6 @@ class Reset(NamedTuple):
 Event: TypeAlias = Head | Interim | Data | Trailers | Reset | GoAway
 
 
-class _Connection(h2.connection.H2Connection):
-    MAX_CLOSED_STREAMS = _REMEMBERED
-
-    def __init__(self, config: H2Configuration) -> None:
-        super().__init__(config)
-        self.encoder = cast(Encoder, BlockEncoder())
-
-
 class Http2:
     """`feed` what came, `turn` until nothing is `ready`; `out` is what is to be sent.
 
@@ -110,7 +111,7 @@ class Http2:
     )
 
     def __init__(self, now: float, *, server: bool, streams: int = 100) -> None:
-        self._h2 = _Connection(
+        self._h2 = Lane(
             H2Configuration(
                 client_side=not server,
                 # Ours judge the fields, once for both protocols.
@@ -172,23 +173,66 @@ class Http2:
 
         Raises ProtocolError where the connection can't go on: `out` then ends with GOAWAY.
         """
+        events: list[Event] = []
         try:
             turn = self._cutter.turn()
-            received = self._h2.receive_data(turn.data) if turn.data else []
+            cost = self._hear(turn, events)
         except FrameTooLong:
             raise self._break("a frame is too long", ErrorCodes.FRAME_SIZE_ERROR) from None
         except H2ProtocolError as error:
             self.broken = True  # hyper-h2 has written its GOAWAY
             raise ProtocolError(f"HTTP/2: {error or type(error).__name__}") from None
-        events: list[Event] = []
-        cost, self._debt = turn.frames + self._debt, 0.0
-        for one in received:
-            cost += self._read(one, events)
+        cost += self._debt
+        self._debt = 0.0
         if turn.goaway is not None:
             events.append(turn.goaway)
         if cost > 0 and not self._budget.spend(cost, now):
             raise self._break("too many frames that ask for nothing", CALM)
         return events, turn.more
+
+    def _hear(self, turn: Turn, events: list[Event]) -> float:
+        """Add what the frames of *turn* mean to *events*; return what they cost."""
+        cost: float = turn.frames
+        lane, data = self._h2, turn.data
+        judged = 0  # bytes of *data* that were judged, by whichever way
+        for kind, flags, number, begin, end in turn.cuts:
+            if kind != HEADERS and kind != DATA and kind != WINDOW_UPDATE:
+                continue
+            if judged < begin - FRAME_HEAD:
+                cost += self._judge(data[judged : begin - FRAME_HEAD], events)
+                judged = begin - FRAME_HEAD
+            if not lane.ordinary:
+                continue
+            if kind == DATA:
+                if flags > END_STREAM or not lane.data_came(number, flags, end - begin):
+                    continue
+                size = end - begin
+                events.append(Data(number, data[begin:end], size, bool(flags)))
+                cost -= 1 if flags or size >= self._tiny else 0
+            elif kind == HEADERS:
+                fields = lane.head_came(number, flags, data[begin:end])
+                if fields is None:
+                    continue
+                events.append(Head(number, fields, bool(flags & END_STREAM)))
+                cost -= 1
+            elif lane.window_came(number, data[begin:end]):
+                self._opened(number)
+            else:
+                continue
+            judged = end
+        return cost + self._judge(data[judged:], events) if judged < len(data) else cost
+
+    def _judge(self, data: bytes, events: list[Event]) -> float:
+        """Have hyper-h2 judge what is not ordinary."""
+        return sum(self._read(one, events) for one in self._h2.judge(data))
+
+    def _opened(self, stream: int) -> None:
+        """The window of *stream* has opened, or that of all."""
+        if not stream:
+            self._writing |= self._stalled
+            self._stalled.clear()
+        elif stream in self._stalled:
+            self._writing[stream] = self._stalled.pop(stream)
 
     def _read(self, event: h2.events.Event, events: list[Event]) -> float:
         """Translate one event; return what it costs beside its frame, which is counted as one."""
@@ -210,12 +254,10 @@ class Http2:
                 self._drop(event.stream_id)
                 events.append(Reset(event.stream_id, int(event.error_code or 0)))
                 return RESET
-            case h2.events.WindowUpdated() if event.stream_id:
-                if event.stream_id in self._stalled:
-                    self._writing[event.stream_id] = self._stalled.pop(event.stream_id)
-            case h2.events.WindowUpdated() | h2.events.RemoteSettingsChanged():
-                self._writing |= self._stalled
-                self._stalled.clear()
+            case h2.events.WindowUpdated():
+                self._opened(event.stream_id)
+            case h2.events.RemoteSettingsChanged():
+                self._opened(0)
         return 0
 
     def _drop(self, stream: int) -> None:
@@ -230,7 +272,7 @@ class Http2:
     def taken(self, stream: int, size: int) -> None:
         """Let *size* bytes more come on *stream*: as many were taken off it."""
         if size and not self.broken:
-            self._h2.acknowledge_received_data(size, stream)
+            self._h2.taken(stream, size)
 
     def charge(self, cost: float) -> None:
         """The peer made us do something for nothing: its next turn pays."""
@@ -254,12 +296,26 @@ class Http2:
         """How many streams the peer takes from us at a time."""
         return self._h2.remote_settings.max_concurrent_streams
 
-    def head(self, stream: int, fields: Iterable[Pair], *, end: bool = False) -> None:
+    def ask(self, stream: int, fields: Sequence[Pair], *, end: bool) -> None:
+        """Open *stream* with a request's head. Raises ProtocolError if it is one too many."""
+        if not self.broken:
+            try:
+                self._h2.ask(stream, fields, end=end)
+            except TooManyStreamsError as error:
+                raise ProtocolError(str(error)) from None
+
+    def answer(self, stream: int, head: ReplyHead, length: int, *, end: bool) -> None:
+        """Send a final reply's *head*; *length* of its body is announced unless below 0."""
+        if self.broken or self._h2.answer(stream, write_reply(head, length), end=end):
+            return
+        self.head(stream, reply_fields(head, length), end=end)
+
+    def head(self, stream: int, fields: Sequence[Pair], *, end: bool = False) -> None:
         """Send a message's head. Raises ProtocolError if it would open one stream too many."""
         if self.broken:
             return
         try:
-            self._h2.send_headers(stream, fields, end_stream=end)
+            self._h2.head(stream, fields, end=end)
         except StreamClosedError:
             self._drop(stream)  # closed by the peer's fault: nobody hears it
         except TooManyStreamsError as error:
@@ -284,7 +340,7 @@ class Http2:
         self._drop(stream)
         if not self.broken:
             try:
-                self._h2.reset_stream(stream, code)
+                self._h2.reset(stream, code)
             except H2ProtocolError:
                 # Closed on both sides: hyper-h2 has nothing more to say, we may (RFC 9113 5.1).
                 self._extra += write_reset(stream, code)
@@ -332,7 +388,7 @@ class Http2:
                 self._stalled[stream] = outgoing
                 continue
             piece = outgoing.take(room)
-            self._h2.send_data(stream, piece, end_stream=outgoing.done)
+            self._h2.piece(stream, piece, end=outgoing.done)
             ahead += len(piece) + 9
             sent += 1
             self._written.add(stream)

@@ -12,7 +12,8 @@ from typing import Final
 
 from hpack.table import HeaderTable
 
-from .lines import Pair
+from .head import ReplyHead
+from .lines import KEPT, Pair
 
 _PAIRS: Final[dict[Pair, bytes]] = {
     (name, value): bytes((0x80 | index,))
@@ -38,19 +39,50 @@ _NEVER: Final = frozenset(
 class BlockEncoder:
     """Stands where hyper-h2 keeps its encoder."""
 
-    __slots__ = ("_begun", "header_table_size")
+    __slots__ = ("begun", "header_table_size")
 
     def __init__(self) -> None:
         self.header_table_size = 0  # hyper-h2 sets what the peer offers
-        self._begun = False
+        self.begun = False  # a block was said
 
     def encode(self, fields: Iterable[Pair]) -> bytes:
         """Return the block of *fields*, whose names are in lower case."""
-        parts = [_PAIRS.get(field) or _literal(*field) for field in fields]
-        if not self._begun:
-            self._begun = True
-            parts.insert(0, _NO_TABLE)
-        return b"".join(parts)
+        block = self.opening(write_fields(fields))
+        self.begun = True
+        return block
+
+    def opening(self, block: bytes) -> bytes:
+        """Return *block* as it is said now: the first one says more."""
+        return block if self.begun else _NO_TABLE + block
+
+
+def write_fields(fields: Iterable[Pair]) -> bytes:
+    """Return the block of *fields*, as any but the first block of a connection has it."""
+    return b"".join([_PAIRS.get(field) or _literal(*field) for field in fields])
+
+
+def write_reply(head: ReplyHead, length: int) -> bytes:
+    """Return the block of *head*, as `write_fields` has it; *length* below 0 is left out."""
+    parts = [_line(line) for line in head.forward]
+    parts.insert(0, _PAIRS.get((b":status", b"%d" % head.status)) or _status(head.status))
+    if length >= 0:
+        digits = b"%d" % length
+        parts.append(b"%b%c%b" % (_LENGTH, len(digits), digits))
+    return b"".join(parts)
+
+
+def _status(status: int) -> bytes:
+    return _literal(b":status", b"%d" % status)
+
+
+def _line(line: bytes) -> bytes:
+    """Return the field of a *line* as HTTP/1 has it."""
+    name, _, value = line.partition(b": ")
+    begins = _BEGINS.get(name)
+    size = len(value) - 2
+    if begins is None or not 0 <= size <= 126:
+        return _literal(name.lower(), value[:-2])
+    return b"%b%c%b" % (begins, size, value[:-2])
 
 
 def _literal(name: bytes, value: bytes) -> bytes:
@@ -76,3 +108,19 @@ def _integer(first: int, bits: int, number: int) -> bytes:
         number >>= 7
     out.append(number)
     return bytes(out)
+
+
+def _begin(name: bytes) -> bytes:
+    """Return what stands before the value of a field of that *name*."""
+    return _literal(name, b"")[:-1]
+
+
+def _spellings() -> dict[bytes, bytes]:
+    begins: dict[bytes, bytes] = {}
+    for name in _NAMES.keys() | KEPT | _NEVER | {b"x-request-id", b"mcp-protocol-version"}:
+        begins[name] = begins[name.title()] = _begin(name)
+    return begins
+
+
+_BEGINS: Final = _spellings()
+_LENGTH: Final = _BEGINS[b"content-length"]

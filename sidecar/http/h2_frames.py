@@ -8,12 +8,13 @@ else of a frame is looked at.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
-_HEAD: Final = 9  # bytes before a frame's payload
+FRAME_HEAD: Final = 9  # bytes before a frame's payload
 _MAX_PAYLOAD: Final = 16_384  # SETTINGS_MAX_FRAME_SIZE as we leave it
 _TURN_BYTES: Final = 16_384
 _TURN_FRAMES: Final = 64
@@ -24,6 +25,10 @@ _GOAWAY: Final = 7
 _CONTINUATION: Final = 9
 _END_HEADERS: Final = 4
 _STREAM: Final = 0x7FFFFFFF  # the bits of a stream's number
+
+
+Cut: TypeAlias = tuple[int, int, int, int, int]
+"""A frame: its type, its flags, its stream, where its payload begins and where it ends."""
 
 
 class FrameTooLong(Exception):
@@ -40,12 +45,16 @@ class GoAway:
 
 @dataclass(slots=True)
 class Turn:
-    """What one turn works on: `data` of whole frames, how many, and the GOAWAY behind them."""
+    """What one turn works on: `data` of whole frames, how many, and the GOAWAY behind them.
+
+    `cuts` are the frames of `data`, in order.
+    """
 
     data: bytes
     frames: int
     goaway: GoAway | None = None
     more: bool = False  # another turn has something to do
+    cuts: Sequence[Cut] = ()
 
 
 class FrameCutter:
@@ -77,12 +86,13 @@ class FrameCutter:
         data = self._data
         at, frames, goaway = self._take_preface(), 0, None
         begin, size = at, len(data)
+        cuts: list[Cut] = []
         more = False
-        while size - at >= _HEAD:
+        while size - at >= FRAME_HEAD:
             length = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
             if length > _MAX_PAYLOAD:
                 raise FrameTooLong
-            end = at + _HEAD + length
+            end = at + FRAME_HEAD + length
             if end > size:
                 break
             if frames and (frames == _TURN_FRAMES or end - begin > _TURN_BYTES):
@@ -97,9 +107,11 @@ class FrameCutter:
                     break
             elif kind in (_HEADERS, _PUSH_PROMISE, _CONTINUATION):
                 self.in_block = not data[at + 4] & _END_HEADERS
+            number = int.from_bytes(data[at + 5 : at + 9]) & _STREAM
+            cuts.append((kind, data[at + 4], number, at + FRAME_HEAD, end))
             at = end
         self._data = data[end:] if goaway is not None else data[at:]
-        return Turn(data if at == size else data[:at], frames, goaway, more)
+        return Turn(data if at == size else data[:at], frames, goaway, more, cuts)
 
     def _take_preface(self) -> int:
         taken = min(self._preface, len(self._data))

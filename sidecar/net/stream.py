@@ -285,7 +285,7 @@ class Stream:
         if self.gone:
             return
         self._ended = end
-        self._carrier.http2.head(self.number, reply_fields(head, length), end=end)
+        self._carrier.http2.answer(self.number, head, length, end=end)
         self._carrier.flush()
 
     def _write(self, data: bytes, *, end: bool) -> None:

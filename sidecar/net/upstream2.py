@@ -213,7 +213,7 @@ class Upstream2(Framed):
         fields, body = request_fields(data, b"https" if self.tls is not None else b"http")
         try:
             number = http2.open()
-            http2.head(number, fields, end=not body)
+            http2.ask(number, fields, end=not body)
         except ProtocolError as error:
             self._leaving = True  # its numbers are used up, or the server takes fewer by now
             raise UpstreamError(f"{_LOST_BEFORE}: {error}", sent=False) from None

@@ -1,0 +1,165 @@
+"""Header blocks as they come: what is ordinary is read here, all else by hpack.
+
+For every block the two ways agree on the fields, on what is refused, and on the
+dynamic table that is left. A block that names its fields by their place in the
+tables is remembered for as long as the dynamic table stands. Nothing that might
+be secret is kept that the dynamic table does not keep. (RFC 7541.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final, cast
+
+from hpack.exceptions import HPACKDecodingError, HPACKError, OversizedHeaderListError
+from hpack.hpack import Decoder
+from hpack.struct import HeaderTuple
+from hpack.table import HeaderTable
+
+from .h2_huffman import read_huffman
+from .lines import Pair
+
+_STATIC: Final[Sequence[Pair]] = [(name, value) for name, value in HeaderTable.STATIC_TABLE]
+_FIRST: Final = len(_STATIC) + 1  # the place of the latest entry of the dynamic table
+
+_MOST_BLOCK: Final = 16_384  # bytes of a block that are read here
+_MOST_REMEMBERED: Final = 32  # blocks, of so many bytes each
+_MOST_BYTES: Final = 256
+_FIELD: Final = 32  # what a field counts beside its bytes (RFC 7541 4.1)
+
+
+class _Odd(Exception):
+    """What comes next is hpack's to read."""
+
+
+class BlockDecoder(Decoder):
+    """Stands where hyper-h2 keeps its decoder; it may be asked before hyper-h2 is."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(most)
+        self._remembered: dict[bytes, Sequence[Pair]] = {}
+        self._foretold: Sequence[Pair] | Exception | None = None
+
+    def foretell(self, block: bytes) -> Sequence[Pair] | None:
+        """Return the fields of the next *block*; None if it has none that could be told."""
+        try:
+            return self._read(block)
+        except (HPACKError, IndexError, TypeError, UnicodeDecodeError) as error:
+            self._foretold = error
+            return None
+
+    def unsaid(self, fields: Sequence[Pair]) -> None:
+        """Keep the *fields* that were foretold for hyper-h2, which will ask for them."""
+        self._foretold = fields
+
+    def decode(self, data: bytes, raw: bool = False) -> Iterable[HeaderTuple]:
+        """Return the fields of the block *data*; what it raises is hpack's."""
+        told, self._foretold = self._foretold, None
+        if isinstance(told, Exception):
+            raise told
+        return cast(Iterable[HeaderTuple], self._read(data) if told is None else told)
+
+    def _read(self, block: bytes) -> Sequence[Pair]:
+        known = self._remembered.get(block)
+        if known is not None:
+            return known
+        fields: list[Pair] = []
+        if len(block) > _MOST_BLOCK:
+            return self._by_hpack(block, 0, fields)
+        table = self.header_table
+        entries = table.dynamic_entries
+        at, end, keep = 0, len(block), True
+        while at < end:
+            begin = at
+            try:
+                first = block[at]
+                at += 1
+                if first > 0x80:
+                    place = first & 0x7F
+                    if place == 0x7F:
+                        place, at = _more(block, at, place)
+                    fields.append(_STATIC[place - 1] if place < _FIRST else entries[place - _FIRST])
+                    continue
+                most = 0x3F if first & 0x40 else 0x0F
+                if (most == 0x0F and first & 0x20) or first == 0x80:
+                    raise _Odd
+                place = first & most
+                if place:
+                    if place == most:
+                        place, at = _more(block, at, place)
+                    name = (_STATIC[place - 1] if place < _FIRST else entries[place - _FIRST])[0]
+                else:
+                    name, at = _string(block, at)
+                value, at = _string(block, at)
+            except (_Odd, IndexError):
+                return self._by_hpack(block, begin, fields)
+            fields.append((name, value))
+            if most == 0x3F:
+                table.add(name, value)
+                self._remembered.clear()
+                keep = False
+            elif name != b"content-length":
+                keep = False
+        self._judge(fields, end)
+        if keep and end <= _MOST_BYTES:
+            self._remember(block, fields)
+        return fields
+
+    def _judge(self, fields: list[Pair], size: int) -> None:
+        """Raise what hpack would, of *fields* that came in a block of *size* bytes."""
+        table = self.header_table.maxsize
+        # No field is larger than the table, or else it came whole: at most 8 bits for 5.
+        if len(fields) * (table + 2 * _FIELD + 64) + 2 * size > self.max_header_list_size:
+            self._weigh(fields)
+        if table > self.max_allowed_table_size:
+            self._assert_valid_table_size()
+
+    def _weigh(self, fields: list[Pair]) -> int:
+        size = sum(len(name) + len(value) + _FIELD for name, value in fields)
+        if size > self.max_header_list_size:
+            raise OversizedHeaderListError(f"a header list of more than {size} bytes")
+        return size
+
+    def _by_hpack(self, block: bytes, at: int, fields: list[Pair]) -> list[Pair]:
+        """Have hpack read on *at* a place of *block*, after *fields*."""
+        self._remembered.clear()
+        size, most = self._weigh(fields), self.max_header_list_size
+        if fields and block[at] & 0xE0 == 0x20:
+            raise HPACKDecodingError("a change of the table's size behind a field")
+        self.max_header_list_size = most - size
+        try:
+            rest = super().decode(block[at:], raw=True)
+        finally:
+            self.max_header_list_size = most
+        return fields + cast(list[Pair], rest)
+
+    def _remember(self, block: bytes, fields: Sequence[Pair]) -> None:
+        if len(self._remembered) >= _MOST_REMEMBERED:
+            del self._remembered[next(iter(self._remembered))]
+        self._remembered[block] = fields
+
+
+def _more(block: bytes, at: int, number: int) -> tuple[int, int]:
+    """Return *number* and what one more byte adds to it, and where that ends (5.1)."""
+    more = block[at]
+    if more & 0x80:
+        raise _Odd
+    return number + more, at + 1
+
+
+def _string(block: bytes, at: int) -> tuple[bytes, int]:
+    """Return the string that begins *at* a place of *block*, and where it ends (5.2)."""
+    first = block[at]
+    at += 1
+    size = first & 0x7F
+    if size == 0x7F:
+        size, at = _more(block, at, size)
+    end = at + size
+    text: bytes | None = block[at:end]
+    if end > len(block):
+        raise _Odd
+    if first & 0x80:
+        text = read_huffman(block[at:end])
+        if text is None:
+            raise _Odd
+    return cast(bytes, text), end
