@@ -13,9 +13,10 @@ INSTALLED: Final = "/opt/sidecar/bin/sidecar"  # where the files in `systemd/` l
 CONFIGURATION: Final = "/etc/sidecar"
 STATE: Final = "/var/lib/sidecar"
 RUNTIME: Final = "/run/sidecar"
+CACHE: Final = "/var/cache/sidecar"
 CA_STATE: Final = "/var/lib/sidecar-ca"
 
-# What both kinds of service are kept from: all that a network service does not need.
+# What all kinds of service are kept from: all that a network service does not need.
 _HARDENING: Final = """\
 DynamicUser=yes
 NoNewPrivileges=yes
@@ -48,6 +49,23 @@ SystemCallFilter=@system-service
 SystemCallFilter=~@privileged @resources
 UMask=0077
 """
+
+# What programs that a sidecar starts (`stdio`) cannot do without: JavaScript makes code as it
+# runs, package runners keep what they fetched and run it. The end is the sidecar's to make, and
+# what is still there after it is killed.
+_PROGRAMS: Final = """\
+CacheDirectory=sidecar/{who}
+CacheDirectoryMode=0700
+Environment=HOME={cache}/{who} XDG_CACHE_HOME={cache}/{who}
+Environment=PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+# Secrets for the program, if it needs any: NAME=value, handed on where `inheritEnv` has the name.
+EnvironmentFile=-{configuration}/{who}.env
+# Runtimes try for more than they need, such as a higher limit, and go on without it.
+SystemCallErrorNumber=EPERM
+KillMode=mixed
+TasksMax=4096
+"""
+_NO_CODE_AT_RUN_TIME: Final = "MemoryDenyWriteExecute=yes\n"
 
 _SERVICE: Final = """\
 [Unit]
@@ -102,6 +120,20 @@ class Unit:
 
 def service(name: str = "", *, program: str = INSTALLED) -> Unit:
     """Return the unit of the sidecar *name* (`/etc/sidecar/NAME.yaml`); a template without one."""
+    return _sidecar("sidecar", name, program, "mTLS and rules in front of an MCP server")
+
+
+def stdio(name: str = "", *, program: str = INSTALLED) -> Unit:
+    """Return the unit of a sidecar that starts its server as a program (`stdio`).
+
+    It differs from `service` in what such programs need: a cache of their own, and leave to
+    make code while they run.
+    """
+    about = "mTLS and rules in front of a program that speaks MCP"
+    return _sidecar("sidecar-stdio", name, program, about, programs=True)
+
+
+def _sidecar(kind: str, name: str, program: str, about: str, *, programs: bool = False) -> Unit:
     who = name or "%i"
     start = (
         f"ExecStart={program} run -c {CONFIGURATION}/{who}.yaml\n"
@@ -114,13 +146,14 @@ def service(name: str = "", *, program: str = INSTALLED) -> Unit:
         f"Environment=XDG_RUNTIME_DIR=/run/sidecar/{who}\n"
         f"LoadCredential=join-token:{CONFIGURATION}/{who}.token\nSetCredential=join-token:none\n"
     )
+    hardening = _HARDENING
+    if programs:
+        state += _PROGRAMS.format(who=who, cache=CACHE, configuration=CONFIGURATION)
+        hardening = hardening.replace(_NO_CODE_AT_RUN_TIME, "")
     text = _SERVICE.format(
-        description=f"sidecar {who}: mTLS and rules in front of an MCP server",
-        start=start,
-        state=state,
-        hardening=_HARDENING,
+        description=f"sidecar {who}: {about}", start=start, state=state, hardening=hardening
     )
-    return Unit(f"sidecar@{name}.service" if not name else f"sidecar-{name}.service", text)
+    return Unit(f"{kind}-{name}.service" if name else f"{kind}@.service", text)
 
 
 def socket(name: str = "", listen: str = "0.0.0.0:8443") -> Unit:

@@ -13,7 +13,7 @@ from sidecar import units
 from sidecar.cli import main
 
 ROOT = Path(__file__).parents[1]
-UNITS = [units.service(), units.socket(), units.authority()]
+UNITS = [units.service(), units.stdio(), units.socket(), units.authority()]
 needs_systemd = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="systemd-analyze is not here"
 )
@@ -42,6 +42,7 @@ def test_systemd_takes_the_units_without_a_word(tmp_path: Path) -> None:
     paths = written(
         tmp_path,
         units.service("files", program=program),
+        units.stdio("git", program=program),
         units.socket("files"),
         units.authority(program=program),
     )
@@ -56,7 +57,9 @@ def test_systemd_takes_the_units_without_a_word(tmp_path: Path) -> None:
 
 
 @needs_systemd
-@pytest.mark.parametrize("unit", [units.service("files"), units.authority()], ids=str)
+@pytest.mark.parametrize(
+    "unit", [units.service("files"), units.stdio("git"), units.authority()], ids=str
+)
 def test_a_service_is_as_closed_as_a_network_service_can_be(
     tmp_path: Path, unit: units.Unit
 ) -> None:
@@ -72,12 +75,29 @@ def test_a_service_is_as_closed_as_a_network_service_can_be(
     assert float(exposure[1]) <= 1.4
 
 
+def test_a_program_gets_a_cache_and_may_make_code_and_nothing_else_is_open() -> None:
+    plain, program = units.service().text.splitlines(), units.stdio().text.splitlines()
+    assert set(plain) - set(program) == {
+        "MemoryDenyWriteExecute=yes",
+        "Description=sidecar %i: mTLS and rules in front of an MCP server",
+    }
+    more = [line.partition("=")[0] for line in program if line not in plain and line[0] != "#"]
+    assert sorted(more) == sorted(
+        [
+            *("Description", "CacheDirectory", "CacheDirectoryMode", "Environment", "Environment"),
+            *("EnvironmentFile", "KillMode", "SystemCallErrorNumber", "TasksMax"),
+        ]
+    )
+
+
 def test_a_unit_is_printed_for_a_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "unit", "files", "--program", "/opt/x/sidecar"]) == 0
     out = capsys.readouterr().out
     assert "ExecStart=/opt/x/sidecar run -c /etc/sidecar/files.yaml\n" in out
     assert main(["export", "unit", "files", "--socket", "127.0.0.1:8443"]) == 0
     assert "ListenStream=127.0.0.1:8443\n" in capsys.readouterr().out
+    assert main(["export", "unit", "git", "--stdio"]) == 0
+    assert "CacheDirectory=sidecar/git\n" in capsys.readouterr().out
     assert main(["export", "unit", "ca"]) == 0
     assert " ca serve " in capsys.readouterr().out
 

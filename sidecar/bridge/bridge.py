@@ -16,8 +16,8 @@ from typing import Final, TypeAlias
 from ..config.stdio import StdioSpec
 from ..errors import MessageError
 from ..mcp.edit import error_reply
-from ..mcp.message import NOTIFICATION, REQUEST, Message, parse, refused_id
-from ..mcp.methods import is_modern
+from ..mcp.message import BAD_PARAMS, NOTIFICATION, REQUEST, Message, parse, refused_id
+from ..mcp.methods import VERSION_META, is_modern, version_of
 from ..net.tasks import Tasks
 from ..policy.verdict import Reason
 from .answers import no_session, not_here, refuse
@@ -29,6 +29,7 @@ from .stderr import Stderr
 from .wire import Answer, Carrier, Question
 
 PATH: Final = b"/mcp"
+_NOT_FOUND: Final = -32601
 _SHOWN: Final = 80  # bytes of a line that is no message
 _LONG: Final = "it said nothing for too long"
 _IDLE: Final = "nobody uses it"
@@ -107,9 +108,12 @@ class Bridge:
         except MessageError as error:
             answer.whole(400, error_reply(refused_id(body), error.code, str(error)))
             return
-        if _modern(question):
+        has_session = b"mcp-session-id" in question.headers
+        # A version that nobody knows is for the program to refuse, which names those it has.
+        told = version_of(message.params) is not None and not has_session
+        if told or _modern(question):
             self._stand_alone(question, message, answer)
-        elif b"mcp-session-id" in question.headers:
+        elif has_session:
             session = self._session(question)
             if session is None:
                 no_session(answer)
@@ -155,6 +159,14 @@ class Bridge:
             known = message.kind is NOTIFICATION
             answer.whole(202) if known else not_here(answer, 400, "nothing was asked")
             return
+        # A program serves the era that its first request is of: it must not be another's.
+        if version_of(message.params) is None:
+            text = f"`_meta` lacks `{VERSION_META}`"
+            answer.whole(400, error_reply(message.id, BAD_PARAMS, text))
+            return
+        if message.method == "initialize":
+            answer.whole(404, error_reply(message.id, _NOT_FOUND, "Method not found"))
+            return
         tenant = self._stateless.get(question.caller)
         if tenant is None or tenant.spec != self.spec:
             if not self._has_room(question, message, answer):
@@ -179,7 +191,7 @@ class Bridge:
         self.counts.ended += 1
         if child.spoke:
             self._backoff.spoke(tenant.caller)
-        elif not child.ending or child.ending == _LONG:
+        elif child.failed or child.ending == _LONG:
             self.counts.failed += 1
             self._backoff.failed(tenant.caller, self._nursery.now())
         if not tenant.over:

@@ -89,6 +89,11 @@ class Child(asyncio.SubprocessProtocol):
         if self.ending:
             self._close_input()
 
+    @property
+    def failed(self) -> bool:
+        """Whether it ended by itself and never said a word."""
+        return self.over and not self.spoke and self.ending in ("", _MUTE)
+
     # -- what it is told
 
     @property

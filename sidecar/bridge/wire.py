@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Final, TypeAlias, cast
 
 import h11
@@ -192,7 +193,8 @@ class Carrier(asyncio.Protocol):
 
     def write_head(self, status: int, headers: Headers) -> None:
         """Write the head of the answer under way."""
-        self._send(h11.Response(status_code=status, headers=list(headers)))
+        reason = HTTPStatus(status).phrase
+        self._send(h11.Response(status_code=status, headers=list(headers), reason=reason))
 
     def write(self, data: bytes) -> None:
         """Write a piece of its body."""

@@ -33,6 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="print its socket unit instead: the address stays open while the sidecar restarts",
     )
     unit.add_argument(
+        "--stdio",
+        action="store_true",
+        help="of a sidecar that starts its server as a program (`stdio` in its bootstrap)",
+    )
+    unit.add_argument(
         "--program", metavar="PATH", help="the `sidecar` to start (default: this one)"
     )
 
@@ -56,6 +61,8 @@ def _unit(args: argparse.Namespace) -> units.Unit:
     if program.startswith(_HIDDEN):
         print(f"warning: the unit cannot see {program}: `ProtectHome` hides it", file=sys.stderr)
         print("  = help: install into /opt/sidecar, or name it by --program", file=sys.stderr)
+    if args.stdio:
+        return units.stdio(args.name, program=program)
     return (
         units.authority(program=program)
         if args.name == "ca"
