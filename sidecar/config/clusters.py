@@ -334,5 +334,5 @@ def _outlier(written: OutlierDetection) -> OutlierSpec:
         interval=written.interval,
         base_ejection_time=written.base_ejection_time,
         max_ejection_percent=written.max_ejection_percent,
-        also_errors=written.also_errors,
+        errors=written.errors,
     )

@@ -109,8 +109,9 @@ OUTLIER: Final = Struct(
         Field(
             "outlierDetectionHttpErrorCodes",
             ListOf(Whole(100, 599), most=64),
-            "Statuses that are errors besides 5xx, such as 429.",
-            "also_errors",
+            "Statuses that are errors, and no other is: 5xx too only where they stand here.",
+            "errors",
+            default="5xx",
         ),
     ),
     check=_check_outlier,

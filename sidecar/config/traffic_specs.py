@@ -53,7 +53,7 @@ class OutlierDetection:
     base_ejection_time: float = 30.0
     max_ejection_percent: int = 10
     min_health_percent: int = 0
-    also_errors: tuple[int, ...] = ()
+    errors: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,9 +77,9 @@ class OutlierSpec:
 
     Names are Envoy's; the defaults are what Istio makes of an empty
     `outlierDetection: {}` (success rate is never enforced). Percentages are 0
-    to 100; a run length of 0 switches that detector off; statuses in `also_errors`
-    count as 5xx do (Istio's `outlierDetectionHttpErrorCodes`). Raises ValueError
-    where a value has no meaning.
+    to 100; a run length of 0 switches that detector off. Where there are statuses
+    in `errors`, they are errors and no other is, 5xx neither (Istio's
+    `outlierDetectionHttpErrorCodes`). Raises ValueError where a value has no meaning.
     """
 
     consecutive_5xx: int = 5
@@ -105,11 +105,11 @@ class OutlierSpec:
     failure_percentage_threshold: int = 85
     failure_percentage_minimum_hosts: int = 5
     failure_percentage_request_volume: int = 50
-    also_errors: frozenset[int] = frozenset()
+    errors: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if name == "also_errors":
+            if name == "errors":
                 continue
             _at_least(name, value, 0)
             if name.startswith("enforcing") or name.endswith(("_percent", "_threshold")):
@@ -133,7 +133,7 @@ class OutlierSpec:
         interval: float | None = None,
         base_ejection_time: float | None = None,
         max_ejection_percent: int = 0,
-        also_errors: Iterable[int] = (),
+        errors: Iterable[int] = (),
     ) -> OutlierSpec:
         """Return the spec that Istio makes of an `outlierDetection` block; None is "not written".
 
@@ -153,7 +153,7 @@ class OutlierSpec:
             interval=10.0 if interval is None else interval,
             base_ejection_time=30.0 if base_ejection_time is None else base_ejection_time,
             max_ejection_percent=max_ejection_percent or 10,
-            also_errors=frozenset(also_errors),
+            errors=frozenset(errors),
         )
 
 

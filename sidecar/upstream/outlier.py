@@ -73,7 +73,6 @@ _AS_STATUS: Final = {
     Outcome.CONNECT_FAILED: 503,
     Outcome.RESET: 503,
     Outcome.TIMEOUT: 504,
-    Outcome.SUCCEEDED: 200,
     Outcome.FAILED: 500,
 }
 
@@ -89,7 +88,7 @@ class Outlier:
     ) -> None:
         self._spec = spec
         self._enforcing = _enforcing(spec)
-        self._also = _also(spec)
+        self._errors = _errors(spec)
         self._rand = rand
         self._known: dict[str, Endpoint] = {one.address: one for one in endpoints}
         self._due = -inf
@@ -136,7 +135,7 @@ class Outlier:
             known[new.address] = kept
         self._spec, self._known = spec, known
         self._enforcing = _enforcing(spec)
-        self._also = _also(spec)
+        self._errors = _errors(spec)
         if spec is None:
             for endpoint in known.values():
                 endpoint.ejected = False
@@ -149,12 +148,17 @@ class Outlier:
     def report_status(self, endpoint: Endpoint, status: int, now: float) -> Events:
         """Count a reply's HTTP status; return what came of it, mostly nothing.
 
-        Whatever is no 5xx is a success here, 4xx too, unless the spec names it.
+        Whatever is no 5xx is a success here, 4xx too, unless the spec names its errors.
         """
-        if (status < 500 or status > 599) and status not in self._also:
+        if self._errors:
+            status = _judged(status, self._errors)
+        if status < 500 or status > 599:
             endpoint.good += 1
             endpoint.run_5xx = endpoint.run_gateway = 0
             return ()
+        return self._error(endpoint, status, now)
+
+    def _error(self, endpoint: Endpoint, status: int, now: float) -> Events:
         endpoint.bad += 1
         if self._spec is None:
             return ()
@@ -174,11 +178,13 @@ class Outlier:
             return self._report_split(endpoint, outcome, now)
         if outcome is Outcome.CONNECTED:
             return ()
-        return self.report_status(endpoint, _AS_STATUS[outcome], now)
+        if outcome is Outcome.SUCCEEDED:
+            return self.report_status(endpoint, 200, now)
+        return self._error(endpoint, _AS_STATUS[outcome], now)
 
     def _report_split(self, endpoint: Endpoint, outcome: Outcome, now: float) -> Events:
         if outcome is Outcome.FAILED:
-            return self.report_status(endpoint, 503, now)
+            return self._error(endpoint, 503, now)
         if outcome is Outcome.CONNECTED or outcome is Outcome.SUCCEEDED:
             endpoint.local_good += 1
             endpoint.run_local = 0
@@ -364,9 +370,16 @@ class _Tally:
         return 100.0 * self.good / self.calls
 
 
-def _also(spec: OutlierSpec | None) -> frozenset[int]:
-    """The statuses besides 5xx that are errors."""
-    return frozenset() if spec is None else spec.also_errors
+def _errors(spec: OutlierSpec | None) -> frozenset[int]:
+    """The statuses that alone are errors, if there are any."""
+    return frozenset() if spec is None else spec.errors
+
+
+def _judged(status: int, errors: frozenset[int]) -> int:
+    """Return what *status* counts as where *errors* alone are errors (Envoy's `error_matcher`)."""
+    if status not in errors:
+        return 200
+    return status if 500 <= status <= 599 else 500
 
 
 def _enforcing(spec: OutlierSpec | None) -> dict[Kind, int]:

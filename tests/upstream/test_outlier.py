@@ -367,23 +367,3 @@ def test_everybody_returns_in_the_end(steps: list[tuple[int, int | Outcome | str
             outlier.report_status(hosts[index], what, now)
     outlier.sweep(now + 300.0)
     assert not any(host.ejected for host in hosts)
-
-
-def test_statuses_that_the_spec_names_are_errors_and_no_gateways() -> None:
-    spec = OutlierSpec(
-        consecutive_5xx=2,
-        enforcing_consecutive_gateway_failure=100,
-        consecutive_gateway_failure=1,
-        max_ejection_percent=100,
-        also_errors=frozenset({429}),
-    )
-    outlier, (host,) = failing(spec)
-    assert outlier.report_status(host, 429, 0.0) == ()
-    assert outlier.report_status(host, 404, 0.0) == ()
-    assert outlier.report_status(host, 429, 0.0) == ()
-    assert [event.kind for event in outlier.report_status(host, 429, 0.0)] == [Kind.CONSECUTIVE_5XX]
-    assert host.ejected
-    outlier.replace(OutlierSpec(max_ejection_percent=100), [host])
-    assert host.bad == 3
-    outlier.report_status(host, 429, 1.0)
-    assert host.bad == 3, "of another configuration it is none"

@@ -1,4 +1,4 @@
-"""The detector does what Envoy does: its own test scripts, step by step."""
+"""The detector does what Envoy does: its own test scripts and tables, step by step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sidecar.upstream.endpoint import Endpoint, OutlierSpec
-from sidecar.upstream.outlier import Outcome, Outlier
+from sidecar.upstream.outlier import Kind, Outcome, Outlier
 
 VECTORS = Path(__file__).parents[2].parent / "shared" / "vectors" / "outlier_detection.json"
 
@@ -96,3 +96,42 @@ def test_the_detector_does_what_envoy_does(scenario: dict[str, Any]) -> None:
             if "overflow" in step:
                 assert statistics["ejections_overflow"] == step["overflow"]
     assert expectations
+
+
+@pytest.mark.parametrize(
+    ("status", "kinds"),
+    [
+        # Envoy's own table: what is named counts, as itself where it is a 5xx, else as 500.
+        (429, [Kind.CONSECUTIVE_5XX]),
+        (500, [Kind.CONSECUTIVE_5XX]),
+        (503, [Kind.CONSECUTIVE_GATEWAY_FAILURE, Kind.CONSECUTIVE_5XX]),
+        # What is not named is a success, whatever it is.
+        (502, []),
+        (404, []),
+        (300, []),
+    ],
+)
+def test_where_errors_are_named_no_other_status_is_one(status: int, kinds: list[Kind]) -> None:
+    spec = OutlierSpec(
+        consecutive_5xx=2,
+        consecutive_gateway_failure=2,
+        max_ejection_percent=100,
+        errors=frozenset({429, 500, 503}),
+    )
+    host = Endpoint("10.0.0.0:80")
+    outlier = Outlier(spec, [host], lambda: 0.0)
+    events = [one for _ in range(2) for one in outlier.report_status(host, status, 0.0)]
+    assert [one.kind for one in events] == kinds
+    assert (host.bad, host.good) == ((2, 0) if kinds else (0, 2))
+    outlier.replace(OutlierSpec(max_ejection_percent=100), [host])
+    outlier.report_status(host, 429, 1.0)
+    assert host.good == (1 if kinds else 3), "by another configuration it is no error"
+
+
+def test_our_own_failures_are_errors_whatever_statuses_are() -> None:
+    spec = OutlierSpec(consecutive_5xx=2, max_ejection_percent=100, errors=frozenset({429}))
+    host = Endpoint("10.0.0.0:80")
+    outlier = Outlier(spec, [host], lambda: 0.0)
+    outlier.report_local(host, Outcome.CONNECT_FAILED, 0.0)
+    outlier.report_local(host, Outcome.TIMEOUT, 0.0)
+    assert host.ejected
