@@ -1,6 +1,7 @@
 """Keeping an identity current: files that change are loaded, and a CA's are renewed.
 
-A failed look keeps the last good identity, and says so. A local CA signs in a
+A failed look keeps the last good identity, and says so; only where a deny list cannot be
+read, nobody is let in until it can. A local CA signs in a
 short-lived child, so that this process never holds a CA's key; a CA elsewhere is
 asked, and while it cannot be, what is held is good until its end.
 """
@@ -16,6 +17,7 @@ from typing import Final
 
 from .ca.authority import BACKDATE
 from .ca.identity import load_identity
+from .denylist import DenyList, DenyListUnread
 from .errors import IdentityError, SidecarError, StartError
 from .net.tls import Identity, Pair, make_identity
 from .remote.ca_client import CaRefusal
@@ -54,6 +56,7 @@ class IdentitySpec:
     remote: RemoteCa | None = None  # a CA elsewhere, in the place of `ca`
     endpoints: tuple[tuple[str, Endpoint], ...] = ()  # other trust domains' roots, by URL
     max_age: float = MAX_AGE  # seconds
+    denied: Path | None = None  # the deny list of whoever signs, unless that is a CA elsewhere
 
     @property
     def identity(self) -> SpiffeId:
@@ -91,6 +94,14 @@ class Rotation:
         self._token: object = None
         self._enrolment = self._enrol()
         self._federation = self._federate()
+        self._list = self._follow()
+        self._shut_out: Identity | None = None  # what was held when the deny list became unread
+
+    def _follow(self) -> DenyList | None:
+        spec = self.spec
+        if spec.denied is None:
+            return None
+        return DenyList(spec.denied, spec.folder if spec.ca is not None else None)
 
     def _enrol(self) -> Enrolment | None:
         spec = self.spec
@@ -115,6 +126,8 @@ class Rotation:
             self._refresh_due = Due()
         if (before.endpoints, before.folder) != (spec.endpoints, spec.folder):
             self._federation = self._federate()
+        if (before.denied, before.ca, before.folder) != (spec.denied, spec.ca, spec.folder):
+            self._list = self._follow()
         self.look()
 
     async def start(self) -> None:
@@ -152,7 +165,7 @@ class Rotation:
 
     def _load(self) -> None:
         seen = self._stamp()
-        before = self.current
+        before = self.current or self._shut_out
         try:
             files = load_identity(self.spec.folder, self._wall())
             bundles = self._bundles(files.svid.id.trust_domain, files.bundle)
@@ -166,7 +179,9 @@ class Rotation:
         enrolment = self._enrolment
         if enrolment is not None and enrolment.denied is not None:
             made = made.denying(enrolment.denied)
-        self.current = made
+        if self._list is not None:
+            made = made.denying(self._list.read(files.svid.id.trust_domain))
+        self.current, self._shut_out = made, None
         self._seen = seen
         self.trouble = ""
         backdated = BACKDATE if enrolment is not None else 0.0
@@ -174,8 +189,13 @@ class Rotation:
         left = files.svid.renewal_time(self._spread(), backdated) - now
         # Not at once: our clock and the CA's may disagree.
         self._renewal.put_off(now, left if left > 0 else self._soonest())
-        if before is not None and before.bundles != made.bundles:
+        if before is not None and (before.bundles != made.bundles or self._denies_others(before)):
             self._changed()
+
+    def _denies_others(self, before: Identity) -> bool:
+        """Whether the list that is followed here says something else than it did *before*."""
+        assert self.current is not None
+        return self._list is not None and before.denied != self.current.denied
 
     def _bundles(self, own: str, pem: bytes) -> Bundles:
         bundles = [TrustBundle.from_pem(pem, own)]
@@ -197,6 +217,7 @@ class Rotation:
     def _stamp(self) -> object:
         paths = [self.spec.folder / name for name in _CHANGES]
         paths += [path for _, path in self.spec.bundles]
+        paths += [self.spec.denied] if self.spec.denied is not None else []
         if self._federation is not None:
             paths += [self._federation.path(domain) for domain, _ in self.spec.endpoints]
         return tuple(_mtime(path) for path in paths)
@@ -266,9 +287,14 @@ class Rotation:
 
     def look(self) -> None:
         """Load the files now; what cannot be loaded changes nothing."""
-        seen = self._stamp()
+        seen, before = self._stamp(), self.current
         try:
             self._load()
+        except DenyListUnread as error:
+            self._seen, self.trouble = seen, str(error)
+            self._shut_out, self.current = self.current or self._shut_out, None
+            self._say(f"nobody is let in: {error}")
+            return
         except StartError as error:
             self._seen = seen  # say it once a change, not once a second
             if self.current is not None:
@@ -278,7 +304,12 @@ class Rotation:
                 self.trouble = str(error)
             return
         assert self.current is not None
-        self._say(f"new identity loaded: {self.current.svid.id}")
+        if self._list is not None and self._list.stayed:
+            self._say(f"`{self._list.path}` is gone, or older than the deny list known: that stays")
+        if before is not None and before.svid == self.current.svid and self._denies_others(before):
+            self._say("another deny list is followed")
+        else:
+            self._say(f"new identity loaded: {self.current.svid.id}")
 
     async def _try_renewal(self) -> None:
         if self._enrolment is not None:

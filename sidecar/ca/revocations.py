@@ -23,18 +23,22 @@ REVOKED: Final = "revoked.json"
 def load_revocations(folder: Path, trust_domain: str) -> Revocations:
     """Return the deny list of the CA in *folder*; an empty one if nothing was ever revoked."""
     try:
-        data = read_public(folder / REVOKED)
+        return read_revocations(folder / REVOKED, trust_domain)
     except FileNotFoundError:
         return Revocations(trust_domain)
+
+
+def read_revocations(path: Path, trust_domain: str) -> Revocations:
+    """Return the deny list at *path*; StartError if it is none, or of another *trust_domain*."""
     try:
-        found = Revocations.parse(data)
+        found = Revocations.parse(read_public(path))
     except IdentityError as error:
         raise StartError(
-            f"`{folder / REVOKED}` cannot be read: {error}",
+            f"`{path}` cannot be read: {error}",
             help="restore it from a backup: without it, revoked workloads would be let in",
         ) from None
     if found.trust_domain != trust_domain:
-        raise StartError(f"`{folder / REVOKED}` is of the trust domain `{found.trust_domain}`")
+        raise StartError(f"`{path}` is of the trust domain `{found.trust_domain}`")
     return found
 
 

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from ..ca.revocations import REVOKED
 from ..config.bootstrap import BundleEndpoint, Identity, Sidecar
 from ..config.documents import FileRef
 from ..config.files import load
@@ -156,6 +157,7 @@ def _from_flags(args: argparse.Namespace, sources: Sources) -> Callable[[], Plan
             loaded.bootstrap.spec.trust_domain,
             names=_names(loaded.bootstrap),
             makes_ca=True,
+            denied=Path("certs", "ca", REVOKED),
         )
         return _plan(loaded.bootstrap, loaded, sources, identity)
 
@@ -245,7 +247,7 @@ def _identity(bootstrap: Sidecar, config: str, lent: Mapping[str, str]) -> Ident
             remote=_remote(own, place.credential(lent, place.JOIN_TOKEN)),
         )
     if own.certs:
-        return told
+        return replace(told, denied=Path(own.revocations) if own.revocations else None)
     if own.ca:
         ca = Path(own.ca)
         return replace(
@@ -255,6 +257,7 @@ def _identity(bootstrap: Sidecar, config: str, lent: Mapping[str, str]) -> Ident
             ca=ca,
             trust_domain=spec.trust_domain,
             names=_names(bootstrap),
+            denied=ca / REVOKED,
         )
     return None
 

@@ -48,7 +48,8 @@ class Identity:
     """Where the certificate comes from: a folder that holds it, a local CA's, or a CA's URL.
 
     With a URL, `certs` is where it is kept, `token_file` what it joins with, and
-    `max_age` (seconds) how old the CA's word on whom to believe may get.
+    `max_age` (seconds) how old the CA's word on whom to believe may get. With a folder
+    that holds it, `revocations` is a deny list's file.
     """
 
     certs: str = ""
@@ -56,6 +57,7 @@ class Identity:
     at: Where | None = None
     token_file: str = ""
     max_age: float = 3600.0
+    revocations: str = ""
 
     @property
     def is_remote(self) -> bool:

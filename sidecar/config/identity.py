@@ -71,6 +71,14 @@ class _CaForm(Form[str]):
 
 
 def _check_identity(identity: Identity, node: MapNode, path: str, notes: Notes) -> None:
+    if identity.ca and node.get("revocations") is not None:
+        notes.error(
+            "SC0701",
+            f"`revocations` in {path} is for a certificate of `certs` alone",
+            node.key("revocations"),
+            why="a CA's own deny list is followed anyway",
+            help="remove it",
+        )
     if identity.is_remote or node.get("spiffe") is not None:
         return
     if bool(identity.certs) == bool(identity.ca):
@@ -111,6 +119,12 @@ IDENTITY: Final = Struct(
             Duration(),
             "How old a CA's word on whom to believe may get before the sidecar is not ready.",
             default="1h",
+        ),
+        Field(
+            "revocations",
+            PlainPathForm(),
+            "With `certs` alone: the deny list of the CA that issued it, a copy of its "
+            "`revoked.json`, followed as it changes. A CA that is named is asked for its own.",
         ),
         Unused(
             "spiffe",

@@ -51,6 +51,11 @@ def test_a_local_ca_is_a_folder_as_before(load: Read) -> None:
     assert (own.ca, own.certs) == ("certs/ca", "")
 
 
+def test_a_folder_may_have_a_deny_list_beside_it(load: Read) -> None:
+    own = spec_of(load, identity={"certs": "./own", "revocations": "./revoked.json"}).identity
+    assert (own.certs, own.revocations) == ("own", "revoked.json")
+
+
 REFUSED = [
     ({"ca": "http://ca:8444"}, "SC0211", "https"),
     ({"ca": "https://"}, "SC0211", "URL"),
@@ -59,6 +64,8 @@ REFUSED = [
     ({"ca": "https://ca:8444/v1"}, "SC0211", "path"),
     ({"ca": "./certs/ca", "tokenFile": "t"}, "SC0701", "tokenFile"),
     ({"certs": "./own", "maxAge": "1h"}, "SC0701", "maxAge"),
+    ({"ca": "./certs/ca", "revocations": "r"}, "SC0701", "revocations"),
+    ({"ca": "https://ca:8444", "revocations": "r"}, "SC0701", "revocations"),
     ({"certs": "./own", "ca": "./certs/ca"}, "SC0701", "both"),
     ({"spiffe": "unix:/run/spire/agent.sock"}, "SC0304", "spiffe"),
     ({"spiffe": "unix:/run/spire/agent.sock", "certs": "./own"}, "SC0304", "spiffe"),
