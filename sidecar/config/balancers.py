@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from math import isqrt
 from typing import Final
@@ -10,7 +11,7 @@ from ..upstream.affinity import By, HashOn
 from ..upstream.balance import Warmup
 from .nodes import MapNode, Node, ScalarNode
 from .problem import Notes
-from .route_actions import Percent
+from .route_actions import TOKEN, Percent
 from .schema import Field, Form, Struct, Support, Unread, Unused
 from .traffic_specs import Balance, LoadBalancer
 from .values import Duration, Flag, Malformed, Number, Read, Text, Word
@@ -45,6 +46,7 @@ class _SimpleForm(Form[Balance]):
 
 
 _MOST_MAGLEV: Final = 5_000_011
+_COOKIE_PATH: Final = re.compile(r"/[\x21-\x2b\x2d-\x3a\x3c-\x7e]{0,1023}")  # no `,`, no `;`
 
 
 def _cookie(name: str, path: str = "", ttl: float | None = None) -> HashOn:
@@ -52,8 +54,14 @@ def _cookie(name: str, path: str = "", ttl: float | None = None) -> HashOn:
 
 
 def _cookie_path(text: str) -> str:
-    if not text.startswith("/") or any(one in text for one in ";,\r\n "):
+    if _COOKIE_PATH.fullmatch(text) is None:
         raise Malformed(f"`{text}` is not a cookie's path", "write it like `/mcp`")
+    return text
+
+
+def _cookie_name(text: str) -> str:
+    if TOKEN.fullmatch(text) is None:
+        raise Malformed(f"`{text}` is not a cookie's name", "write it like `session`")
     return text
 
 
@@ -61,7 +69,7 @@ _COOKIE: Final = Struct(
     "HTTPCookie",
     _cookie,
     (
-        Field("name", Text(longest=256), "Its name.", required=True),
+        Field("name", Read("name", _cookie_name), "Its name.", required=True),
         Field("path", Read("path", _cookie_path), "The path that it is given for."),
         Field(
             "ttl",

@@ -48,7 +48,7 @@ _FRAMING: Final = frozenset(
         *("x-forwarded-client-cert", "x-request-id"),
     }
 )
-_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}")
+TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}")
 _SUBSET: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
 _PATH: Final = re.compile(r"/[A-Za-z0-9\-._~!$&'()*+,;=:@/%]*")
@@ -336,7 +336,7 @@ NO_EDITS: Final = Edits()
 
 def _editable(text: str) -> bytes:
     name = text.lower()
-    if _NAME.fullmatch(text) is None:
+    if TOKEN.fullmatch(text) is None:
         raise Malformed(f"`{text}` is not a header's name", "write it like `x-user`")
     if name in _FRAMING or name.startswith("mcp-"):
         raise Malformed(

@@ -26,6 +26,7 @@ from .route_actions import (
     NO_EDITS,
     RETRIES,
     REWRITE,
+    TOKEN,
     Edits,
     Percent,
 )
@@ -96,7 +97,7 @@ _PRESENT: Final = _StringForm(presence=True)
 
 
 def _header_name(text: str) -> str:
-    if not text or not all(one.isalnum() or one in "!#$%&'*+-.^_`|~" for one in text):
+    if TOKEN.fullmatch(text) is None:
         raise Malformed(f"`{text}` is not a header's name", "write it like `x-user`")
     return text.lower()
 

@@ -19,6 +19,7 @@ def rule(**blocks: Any) -> dict[str, Any]:
     return {"host": "a.example", "trafficPolicy": blocks}
 
 
+IN_TWO = {"name": "a", "path": "/a\r\nset-cookie: b"}
 OF_80 = {"port": {"number": 80}, "outlierDetection": {}}
 
 
@@ -107,6 +108,10 @@ def test_the_simple_balancers_act(
         ),
         (rule(loadBalancer={"consistentHash": {"httpCookie": {"path": "/"}}}), ["SC0202"]),
         (rule(loadBalancer={"consistentHash": {"httpHeaderName": "a b"}}), ["SC0211"]),
+        (rule(loadBalancer={"consistentHash": {"httpHeaderName": "\u0436"}}), ["SC0211"]),
+        (rule(loadBalancer={"consistentHash": {"httpCookie": {"name": "a; b"}}}), ["SC0211"]),
+        (rule(loadBalancer={"consistentHash": {"httpCookie": {"name": "\u0436"}}}), ["SC0211"]),
+        (rule(loadBalancer={"consistentHash": {"httpCookie": IN_TWO}}), ["SC0211"]),
         (rule(loadBalancer={"warmup": {"minimumPercent": 3}}), ["SC0202"]),
         (rule(loadBalancer={"warmup": {"duration": "1m", "minimumPercent": 150.0}}), ["SC0206"]),
         (rule(loadBalancer={"warmup": {"duration": "1m", "aggression": 0.3}}), ["SC0206"]),
