@@ -5,7 +5,7 @@ another, since most of a client's time would go into its start. The suite runs
 `ask.py`, which tells it the scenario and the URL of its server; it does there all that
 a scenario may look for. With `--proxy` its requests to that server, and no others, go
 by that proxy; their URL stays what it is. Whatever comes to the port `--behind` then
-comes to that server.
+comes to that server. All its requests name their scenario as their `x-request-id`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,12 @@ async def converse(task: Task, proxy: str) -> None:
     auth = login(task.url, task.context) if task.scenario.startswith("auth/") else None
     async with (
         httpx2.AsyncClient(
-            mounts=mounts, auth=auth, timeout=PATIENCE, follow_redirects=True, trust_env=False
+            mounts=mounts,
+            auth=auth,
+            headers={"x-request-id": task.scenario},
+            timeout=PATIENCE,
+            follow_redirects=True,
+            trust_env=False,
         ) as http,
         Client(
             streamable_http_client(task.url, http_client=http),
@@ -102,13 +107,15 @@ async def _accept_defaults(_context: Any, params: Any) -> types.ElicitResult:
 
 async def serve(path: str, proxy: str, behind: int) -> None:
     """Do what comes in at the socket *path*; answer with an exit code and what went wrong."""
+    alone = asyncio.Lock()  # the port *behind* leads to one server at a time
 
     async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = Task(**json.loads(await reader.readline()))
         wrong = ""
         try:
-            with hop(urlsplit(task.url).port, None, behind) if behind else nullcontext():
-                await converse(task, proxy)
+            async with alone:
+                with hop(urlsplit(task.url).port, None, behind) if behind else nullcontext():
+                    await converse(task, proxy)
         except Exception:  # what a client may do; the scenario judges
             wrong = traceback.format_exc()
         writer.write(f"{1 if wrong else 0}\n{wrong}".encode())
