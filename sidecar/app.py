@@ -156,6 +156,7 @@ class App:
                 lambda: self._random.uniform(-1, 1),
                 self._say,
                 self._judge_again,
+                self._report,
             )
         )
         self._gate = Gate(

@@ -15,13 +15,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ..errors import IdentityError
-from ..spiffe.certificate import Certificate
+from ..spiffe.certificate import UNREADABLE, Certificate
 from ..spiffe.id import SpiffeId
 
 PrivateKey = ec.EllipticCurvePrivateKey
@@ -135,7 +134,7 @@ def public_key_of(request: bytes) -> PublicKey:
         opened = x509.load_pem_x509_csr(request)
         proved = opened.is_signature_valid
         key = opened.public_key()
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except UNREADABLE as error:
         raise IdentityError("malformed", f"the signing request cannot be read: {error}") from None
     if not proved:
         raise IdentityError("malformed", "the signing request is not signed with its own key")

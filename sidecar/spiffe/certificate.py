@@ -39,6 +39,16 @@ _STRONG_HASHES: Final = frozenset({"sha256", "sha384", "sha512"})
 _MIN_RSA_BITS: Final = 2048
 _MIN_EC_BITS: Final = 256
 
+# What the library raises for bytes that it does not take, at once or when they are looked at.
+UNREADABLE: Final = (
+    ValueError,
+    TypeError,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+    UnsupportedAlgorithm,
+)
+
 _E = TypeVar("_E", bound=x509.ExtensionType)
 
 
@@ -67,7 +77,7 @@ class Certificate:
             raise IdentityError("malformed", f"a certificate is over {MAX_CERTIFICATE} bytes")
         try:
             return cls.of(x509.load_der_x509_certificate(der))
-        except ValueError as error:
+        except UNREADABLE as error:
             raise IdentityError("malformed", f"a certificate cannot be read: {error}") from None
 
     @classmethod
@@ -80,7 +90,7 @@ class Certificate:
         """Read every certificate in *pem*, at least one; IdentityError `malformed`."""
         try:
             return [cls.of(one) for one in x509.load_pem_x509_certificates(pem)]
-        except ValueError as error:
+        except UNREADABLE as error:
             raise IdentityError("malformed", f"no PEM certificate can be read: {error}") from None
 
     @classmethod
@@ -88,12 +98,7 @@ class Certificate:
         """Take the facts from a certificate that the library has opened."""
         try:
             return _read(certificate)
-        except (
-            ValueError,
-            x509.DuplicateExtension,
-            x509.UnsupportedGeneralNameType,
-            UnsupportedAlgorithm,
-        ) as error:
+        except UNREADABLE as error:
             raise IdentityError("malformed", f"a certificate cannot be read: {error}") from None
 
     @property
@@ -157,6 +162,7 @@ def _read(certificate: x509.Certificate) -> Certificate:
     constraints = _extension(certificate, x509.BasicConstraints)
     usage = _extension(certificate, x509.KeyUsage)
     purposes = _extension(certificate, x509.ExtendedKeyUsage)
+    certificate.subject, certificate.issuer  # noqa: B018 - read when they are looked at
     uris = names.value.get_values_for_type(x509.UniformResourceIdentifier) if names else []
     return Certificate(
         opened=certificate,

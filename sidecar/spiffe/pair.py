@@ -30,6 +30,7 @@ def read_pair(certificates: bytes, key: bytes) -> tuple[bytes, ...]:
     check_leaf(leaf)
     for signer in signers:
         signer.check_authority()
+    leaf.check_key()
     if _point(_read_key(key).public_key()) != _point(leaf.opened.public_key()):
         raise IdentityError("key_mismatch", "the private key is not the certificate's")
     return (leaf.der, *(signer.der for signer in signers))

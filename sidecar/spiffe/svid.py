@@ -19,7 +19,7 @@ from cryptography.x509.oid import ExtensionOID
 
 from ..errors import IdentityError
 from .bundle import Bundles, TrustBundle
-from .certificate import CLIENT_AUTH, SERVER_AUTH, Certificate
+from .certificate import CLIENT_AUTH, SERVER_AUTH, UNREADABLE, Certificate
 from .id import SpiffeId
 
 MAX_CHAIN: Final = 8  # certificates, leaf and root included
@@ -250,7 +250,7 @@ def _issuers(
 def _signed(child: Certificate, issuer: Certificate) -> bool:
     try:
         child.opened.verify_directly_issued_by(issuer.opened)
-    except (ValueError, TypeError, InvalidSignature):
+    except (*UNREADABLE, InvalidSignature):
         return False
     return True
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -233,3 +235,15 @@ def test_a_request_must_be_signed_with_its_own_key() -> None:
 @pytest.mark.parametrize("data", [b"", b"hello", b"-" * (MAX_REQUEST + 1)])
 def test_what_is_no_request_is_malformed(data: bytes) -> None:
     assert reason_of(public_key_of, data) == "malformed"
+
+
+def test_a_changed_byte_of_a_request_is_refused_or_gives_no_other_key() -> None:
+    key = new_key()
+    der = x509.load_pem_x509_csr(request(key, hashes.SHA256())).public_bytes(Encoding.DER)
+    for place in range(len(der)):
+        for bit in (1, 0x20):
+            changed = der[:place] + bytes([der[place] ^ bit]) + der[place + 1 :]
+            body = base64.encodebytes(changed).decode()
+            pem = f"-----BEGIN CERTIFICATE REQUEST-----\n{body}-----END CERTIFICATE REQUEST-----\n"
+            with suppress(IdentityError):
+                assert public_key_of(pem.encode()) == key.public_key()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,16 @@ def test_a_malformed_spiffe_bundle_is_refused_and_the_fault_named(data: bytes, w
 def test_an_entry_with_an_empty_x5c_is_passed_over() -> None:
     data = b'{"keys": [{"use": "x509-svid", "kty": "EC", "x5c": []}]}'
     assert TrustBundle.from_spiffe(data, "domain1.test").roots == frozenset()
+
+
+def test_every_changed_byte_of_a_root_is_read_or_refused(mint: Mint) -> None:
+    root = mint.root_der
+    for place in range(len(root)):
+        for byte in (0, 1, 0x7F, root[place] ^ 1, root[place] ^ 0x20):
+            with suppress(IdentityError):
+                TrustBundle.from_spiffe(
+                    jwks(root[:place] + bytes([byte]) + root[place + 1 :]), "domain1.test"
+                )
 
 
 def test_a_workloads_certificate_is_no_root(mint: Mint) -> None:

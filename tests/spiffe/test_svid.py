@@ -202,6 +202,13 @@ def test_every_flipped_byte_of_a_leaf_is_refused(mint: Mint) -> None:
         assert reason_of(verify_path, (bytes(leaf), chain[1]), bundles, mint.now) in REASONS
 
 
+def test_every_changed_byte_of_a_signer_is_refused(mint: Mint) -> None:
+    (leaf, signer, _), bundles = mint.leaf().chain, bundles_of(mint)
+    for place in range(len(signer)):
+        changed = signer[:place] + bytes([signer[place] ^ 2]) + signer[place + 1 :]
+        assert reason_of(verify_path, (leaf, changed), bundles, mint.now) in REASONS
+
+
 def test_a_path_is_found_whatever_the_order_it_is_offered_in(mint: Mint) -> None:
     leaf, intermediate, root = mint.leaf().chain
     stranger = mint.authority(None).certificate.public_bytes(Encoding.DER)
