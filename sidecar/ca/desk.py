@@ -119,8 +119,6 @@ class Desk:
 
     def join(self, body: bytes, address: str, now: float) -> Answer:
         """Spend a token for a first certificate; *address* is who asks."""
-        if self._refusals.is_full(address, now):
-            return _no(429, "too_many_refusals", "wait a minute")
         asked = ""
         try:
             token, identity, request = _join_of(body)
@@ -140,8 +138,6 @@ class Desk:
 
         OpenSSL has checked its signatures, and not its times.
         """
-        if self._refusals.is_full(address, now):
-            return _no(429, "too_many_refusals", "wait a minute")
         asked = ""
         try:
             svid = self._proved(chain, now)
@@ -205,6 +201,9 @@ class Desk:
     def _refuse(
         self, event: str, error: IdentityError, asked: str, address: str, now: float
     ) -> Answer:
+        # What is good was given: nobody else at that address keeps its holder from it.
+        if self._refusals.is_full(address, now):
+            return _no(429, "too_many_refusals", "wait a minute")
         self._refusals.count(address)
         if self._refusals.total <= _MOST_LOGGED:
             facts = {"reason": error.reason, "spiffe_id": asked, "peer": address}

@@ -85,7 +85,7 @@ class CaServer:
     async def _certify(self) -> None:
         """Have a certificate of our own, from the CA as it is now."""
         now, key = self._wall(), new_key()
-        ca = self._desk.ca
+        ca = await self._on_disk(lambda: self._desk.ca)
         issued = await self._on_disk(partial(ca.issue_own, key.public_key(), ttl=_OWN_TTL, now=now))
         bundle = TrustBundle.from_pem(issued.bundle, ca.trust_domain)
         self._context = ca_context(Pair(issued.chain, key_pem(key)), Bundles.of([bundle]))
