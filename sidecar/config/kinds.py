@@ -250,7 +250,7 @@ def _kind_of(table: MapNode, notes: Notes) -> Kind | LaterKind:
         known = ", ".join(f"`{one}`" for one in kind.versions)
         notes.error(
             "SC0302",
-            f"a {kind.name} of `{version.text}` is not read here",
+            f"`{kind.name}` of `{version.text}` is not read here",
             version,
             help=f"write {known}" if len(kind.versions) == 1 else f"write one of {known}",
         )
@@ -278,7 +278,7 @@ def _word(table: MapNode, name: str, notes: Notes) -> ScalarNode:
 def _note_later(kind: LaterKind, table: MapNode, notes: Notes) -> None:
     notes.error(
         "SC0304",
-        f"a {kind.name} cannot be honoured yet",
+        f"`{kind.name}` cannot be honoured yet",
         table.get("kind") or table,
         why=kind.lets_more,
         help="remove the document, and say what you need with kinds that act",

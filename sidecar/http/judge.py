@@ -19,6 +19,7 @@ from .lines import Field, field_of
 # h11 takes these; a proxy must not: control characters, a bare CR or LF, obs-fold.
 _SCREEN: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n|\r\n[ \t]")
 _METHOD: Final = re.compile(rb"[A-Z]{1,32}")
+_SHOWN: Final = re.compile(r"bytearray\(b(['\"])(.*)\1\)")  # how h11 shows a line
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ def request_by_h11(head: bytes, max_fields: int) -> tuple[RequestLine, list[Fiel
         judge.receive_data(head)
         event = judge.next_event()
     except h11.RemoteProtocolError as error:
-        raise ProtocolError(str(error), error.error_status_hint) from None
+        raise ProtocolError(_said(error), error.error_status_hint) from None
     if type(event) is not h11.Request:
         raise ProtocolError("not one whole request head")
     if event.http_version not in (b"1.1", b"1.0"):
@@ -88,7 +89,7 @@ def reply_by_h11(head: bytes, max_fields: int) -> tuple[StatusLine, list[Field]]
         judge.receive_data(head)
         event = judge.next_event()
     except h11.RemoteProtocolError as error:
-        raise ProtocolError(str(error), 502) from None
+        raise ProtocolError(_said(error), 502) from None
     if not isinstance(event, h11.Response | h11.InformationalResponse):
         raise ProtocolError("not one whole reply head", 502)
     if event.http_version not in (b"1.1", b"1.0"):
@@ -96,6 +97,10 @@ def reply_by_h11(head: bytes, max_fields: int) -> tuple[StatusLine, list[Field]]
     wire = b"HTTP/1.1 %d %b\r\n" % (event.status_code, bytes(event.reason))
     start = StatusLine(event.status_code, wire, event.http_version == b"1.0")
     return start, _fields(head, event.headers.raw_items(), request=False)
+
+
+def _said(error: h11.RemoteProtocolError) -> str:
+    return _SHOWN.sub(r"`\2`", str(error))
 
 
 def _fields(head: bytes, items: Sequence[tuple[bytes, bytes]], *, request: bool) -> list[Field]:

@@ -45,6 +45,13 @@ def test_a_document_says_what_it_is(
     assert codes(load(text)) == found
 
 
+def test_a_version_that_is_not_read_names_the_kind_as_it_is_written(
+    load: Callable[[str], Loaded],
+) -> None:
+    (problem, *_) = load("{apiVersion: sidecar/v1, kind: AuthorizationPolicy}").problems
+    assert problem.message == "`AuthorizationPolicy` of `sidecar/v1` is not read here"
+
+
 @pytest.mark.parametrize(
     ("kind", "meant"),
     [

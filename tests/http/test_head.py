@@ -19,6 +19,7 @@ from sidecar.http.head import (
     read_reply,
     read_request,
 )
+from sidecar.http.judge import request_by_h11
 from sidecar.http.lines import LineTable
 
 REQUEST = [
@@ -368,3 +369,11 @@ def test_a_reply_that_says_close_is_read_as_saying_so() -> None:
 def test_a_reply_that_could_be_read_in_two_ways_is_refused(lines: list[bytes]) -> None:
     with pytest.raises(ProtocolError):
         reply(*lines)
+
+
+@pytest.mark.parametrize("line", [b"ho st: a", b"no colon", b'it\'s: "odd" (x)'])
+def test_a_line_is_shown_as_it_stands(line: bytes) -> None:
+    head = b"GET / HTTP/1.1\r\nhost: a\r\n" + line + b"\r\n\r\n"
+    with pytest.raises(ProtocolError, match="illegal header line: `") as raised:
+        request_by_h11(head, 100)
+    assert "bytearray" not in str(raised.value)
