@@ -19,6 +19,7 @@ from typing import Any
 import words
 
 from sidecar.admin.pages import cluster_gauges, cluster_stats, pages
+from sidecar.bridge.bridges import bridge_metrics
 from sidecar.cli import COMMANDS
 from sidecar.config.limits import LIMITS, Limits
 from sidecar.config.schema import Field
@@ -208,6 +209,7 @@ def metrics_and_stats() -> str:
         *metrics.collect(),
         *cluster_gauges(no_clusters()),
         *limiter_metrics(Limiter()),
+        *bridge_metrics({}),
     ]
     rows: list[tuple[str, str, str, str]] = []
     for one in families:

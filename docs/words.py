@@ -9,7 +9,7 @@ from sidecar.ca import authority
 from sidecar.config import authorization, bootstrap_fields, files, loaded, parse, rate_limits
 from sidecar.mcp import batch, message
 from sidecar.policy.scan import scanner
-from sidecar.policy.tokens import keys, rules, token
+from sidecar.policy.tokens import jwks, rules, token
 
 CLI = """\
 Data goes to stdout, talk to stderr. No command asks a question. `NO_COLOR` is honoured.
@@ -58,7 +58,7 @@ def fixed_limits() -> Iterator[tuple[str, str, str]]:
     yield "Values of one field of a rule", f"{authorization.MOST_VALUES}", "an error"
     yield "A token", f"{token.LONGEST_TOKEN} characters", "refused: `unauthenticated`"
     yield "Tokens of one call", f"{rules.MOST_TOKENS}", "refused: `unauthenticated`"
-    yield "A key set", f"{keys.MOST_KEYS} keys, {keys.LONGEST_JWKS >> 10} KiB", "not taken"
+    yield "A key set", f"{jwks.MOST_KEYS} keys, {jwks.LONGEST_JWKS >> 10} KiB", "not taken"
     yield "A certificate's life", f"{authority.MAX_TTL / 86400:g} days", "refused by `issue-cert`"
     yield "Connections to the admin listener", f"{server._MAX_CONNECTIONS}", "closed"
 

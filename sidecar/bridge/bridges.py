@@ -16,7 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from ..config.stdio import StdioSpec
 from ..net.tasks import Tasks
-from .bridge import Bridge
+from .bridge import Bridge, Counts
 from .child import Nursery
 from .guard import Guard
 
@@ -88,19 +88,8 @@ class Bridges:
 
     def metrics(self) -> Iterator[Metric]:
         """Yield what Prometheus is told; nothing where there is no bridge."""
-        if not self._bridges:
-            return
-        running = GaugeMetricFamily("sidecar_stdio_programs", "Programs running.", labels=_BY)
-        sessions = GaugeMetricFamily("sidecar_stdio_sessions", "Their sessions.", labels=_BY)
-        for address, bridge in self._bridges.items():
-            running.add_metric([address], bridge.children)
-            sessions.add_metric([address], bridge.sessions)
-        yield from (running, sessions)
-        for name, (what, attribute) in _COUNTERS.items():
-            family = CounterMetricFamily(f"sidecar_stdio_{name}", what, labels=_BY)
-            for address, bridge in self._bridges.items():
-                family.add_metric([address], getattr(bridge.counts, attribute))
-            yield family
+        if self._bridges:
+            yield from bridge_metrics(self._bridges)
 
     def _sayer(self, address: str) -> Callable[[str], None]:
         return lambda text: self._say(f"{address}: {text}")
@@ -112,11 +101,36 @@ class Bridges:
             self._say(f"there is no program `{program}` that can be started")
 
 
-_BY: Final = ["server"]
-_COUNTERS: Final = {
-    "started": ("Programs started.", "started"),
-    "ended": ("Programs that ended.", "ended"),
-    "start_failures": ("Programs that ended before they said a word.", "failed"),
-    "refused": ("Sessions and calls for which there was no room.", "refused"),
-    "lines_left_out": ("Lines that were no message, or nobody's.", "left_out"),
-}
+def bridge_metrics(bridges: Mapping[str, Bridge]) -> Iterator[Metric]:
+    """Yield what is counted of *bridges*, by the address that stands for each."""
+    for name, what, now in _GAUGES:
+        gauge = GaugeMetricFamily(f"sidecar_stdio_{name}", what, labels=["server"])
+        for address, bridge in bridges.items():
+            gauge.add_metric([address], now(bridge))
+        yield gauge
+    for name, what, count in _COUNTERS:
+        counter = CounterMetricFamily(f"sidecar_stdio_{name}", what, labels=["server"])
+        for address, bridge in bridges.items():
+            counter.add_metric([address], count(bridge.counts))
+        yield counter
+
+
+_GAUGES: Final[tuple[tuple[str, str, Callable[[Bridge], int]], ...]] = (
+    ("programs", "Programs that run as servers.", lambda bridge: bridge.children),
+    ("sessions", "Sessions with programs.", lambda bridge: bridge.sessions),
+)
+_COUNTERS: Final[tuple[tuple[str, str, Callable[[Counts], int]], ...]] = (
+    ("started", "Programs started.", lambda counts: counts.started),
+    ("ended", "Programs that ended.", lambda counts: counts.ended),
+    (
+        "start_failures",
+        "Programs that ended before they said a word, or never said one.",
+        lambda counts: counts.failed,
+    ),
+    ("refused", "Callers for whom no program could be started.", lambda counts: counts.refused),
+    (
+        "lines_left_out",
+        "Lines of programs that were no message, or nobody's.",
+        lambda counts: counts.left_out,
+    ),
+)

@@ -62,6 +62,8 @@ def servers(snapshot: Snapshot) -> Iterator[Outcome]:
         # Who asks for our certificate judges callers itself: it may be open to the network.
         mutual = cluster.tls is not None and cluster.tls.mode is not TlsMode.SIMPLE
         for endpoint in cluster.endpoints:
+            if endpoint.address.startswith("stdio:"):
+                continue  # is looked at as a program
             reached = _reached(endpoint.address)
             yield reached
             if reached.ok and not mutual and not endpoint.address.startswith("unix:"):

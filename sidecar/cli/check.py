@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from ..admin.server import default_socket
-from ..checks import access, authority, clock, identity, network, running
+from ..checks import access, authority, clock, identity, network, programs, running
 from ..checks.outcome import NAMES, Outcome, bad, good
 from ..config.problem import ConfigError, Level
 from ..errors import StartError
@@ -123,6 +123,7 @@ def _looks(
     yield frozenset({"access log"}), lambda: [access.writable(plan.access)]
     yield frozenset({"port"}), partial(network.ports, plan.snapshot, running=not pre)
     yield frozenset({"server", "last metre"}), partial(network.servers, plan.snapshot)
+    yield frozenset({"server"}), partial(programs.programs, plan.programs, os.environ)
     if not pre:
         admin = plan.admin or default_socket(lent, plan.name, tempfile.gettempdir(), os.getuid())
         yield frozenset({"ready"}), lambda: [running.ready(admin)]
