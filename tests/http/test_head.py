@@ -371,7 +371,7 @@ def test_a_reply_that_could_be_read_in_two_ways_is_refused(lines: list[bytes]) -
         reply(*lines)
 
 
-@pytest.mark.parametrize("line", [b"ho st: a", b"no colon", b'it\'s: "odd" (x)'])
+@pytest.mark.parametrize("line", [b"ho st: a", b"no colon", b'it\'s "odd" (x): a'])
 def test_a_line_is_shown_as_it_stands(line: bytes) -> None:
     head = b"GET / HTTP/1.1\r\nhost: a\r\n" + line + b"\r\n\r\n"
     with pytest.raises(ProtocolError, match="illegal header line: `") as raised:
