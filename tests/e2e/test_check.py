@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..support.daemon import PATIENCE
-from ..support.e2e import Mesh
-from ..support.wire import Recorder
+from support.daemon import PATIENCE
+from support.e2e import Mesh
+from support.shell import typed
+from support.wire import Recorder
 
 
 class Silent:
@@ -35,13 +36,7 @@ class Silent:
 
 def check(folder: Path, *more: str) -> tuple[int, dict[str, bool | None], str]:
     """Return the exit code, what was found of each thing, and all that was printed."""
-    done = subprocess.run(
-        [sys.executable, "-m", "sidecar", "check", "-o", "json", *more],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
+    done = typed(folder, "check", "-o", "json", *more)
     assert not done.stderr, done.stderr
     outcomes: list[dict[str, Any]] = json.loads(done.stdout)
     assert all(one["remedy"] for one in outcomes if one["ok"] is False)
@@ -95,9 +90,7 @@ def test_the_table_fits_and_quiet_shows_crosses_only(tmp_path: Path) -> None:
         )
         argv = [sys.executable, "-m", "sidecar", "check"]
         done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
-        quiet = subprocess.run(
-            [*argv, "--quiet"], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE
-        )
+        quiet = typed(tmp_path, "check", "--quiet")
     lines = done.stdout.splitlines()
     assert done.returncode == quiet.returncode == 1
     assert lines[0].startswith("✓ configuration")
