@@ -12,8 +12,15 @@ settings.register_profile("sidecar", deadline=None, suppress_health_check=[Healt
 settings.load_profile("sidecar")
 
 ROOT = Path(__file__).parents[1]
-# Begun first, since what waits for processes leaves room for what computes.
-WAITING = ("tests/live/", "tests/e2e/", "tests/test_three_machines.py")
+# Begun first, in this order: what waits leaves room for what computes.
+WAITING = (
+    "tests/e2e/test_conformance",  # for a suite that is fetched
+    "tests/e2e/test_renewal",  # for certificates to age
+    "tests/e2e/test_revocation",
+    "tests/live/",  # for a Debian that is fetched, and for machines to boot
+    "tests/e2e/",
+    "tests/test_three_machines.py",
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
