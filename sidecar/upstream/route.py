@@ -109,7 +109,7 @@ class Rewrite:
     def path(self, path: str, match: TextMatch | None) -> str:
         """Return the path to send for *path*, of which *match* held.
 
-        Of a prefix only that is replaced; without a match it is `/`, as in Envoy. Raises
+        Of a prefix only that is replaced; without a match that is `/`, as in Envoy. Raises
         PathError for a path that came to lead elsewhere by being put together.
         """
         if not self.uri:
@@ -119,7 +119,7 @@ class Rewrite:
         prefix = "/" if match is None else match.value
         rest = path[len(prefix) :]
         if self.uri == "/" or (self.uri.endswith("/") and rest.startswith("/")):
-            rest = rest.removeprefix("/")  # as Istio: no empty segment between the two
+            rest = rest.removeprefix("/")  # no empty segment between the two: Envoy leaves one
         made = self.uri + rest
         if any(segment in (".", "..") for segment in made.split("/")):
             raise PathError("the rewritten path leads out of where it was rewritten to")
