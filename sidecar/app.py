@@ -156,7 +156,6 @@ class App:
                 lambda: self._random.uniform(-1, 1),
                 self._say,
                 self._judge_again,
-                self._report,
             )
         )
         self._gate = Gate(
@@ -176,7 +175,7 @@ class App:
     async def _start(self, plan: Plan) -> None:
         if self._rotation is not None:
             await self._rotation.start()
-            self._tasks.spawn(self._rotation.run(), "rotation")
+            self._tasks.keep(self._rotation.run, "rotation")
         await self._prepare(plan)
         self._keys.keep(plan.snapshot.key_rings)
         self._bridges.keep(plan.programs)

@@ -64,15 +64,10 @@ class IdentitySpec:
         return SpiffeId.of_short(self.name, self.trust_domain)
 
 
-def _raised(what: str, fault: BaseException) -> None:
-    raise fault
-
-
 class Rotation:
     """Holds the current identity; `run` keeps it current until it is cancelled.
 
-    *changed* is told whenever somebody may be believed no more who was before, *report* of
-    a bug, after which it goes on.
+    *changed* is told whenever somebody may be believed no more who was before.
     """
 
     def __init__(
@@ -82,7 +77,6 @@ class Rotation:
         spread: Callable[[], float],
         say: Callable[[str], None],
         changed: Callable[[], None] = lambda: None,
-        report: Callable[[str, BaseException], None] = _raised,
     ) -> None:
         self.spec = spec
         self.current: Identity | None = None
@@ -92,8 +86,6 @@ class Rotation:
         self._spread = spread
         self._say = say
         self._changed = changed
-        self._report = report
-        self._reported = ""
         self._seen: object = None
         self._renewal = Due(float("inf"))
         self._refresh_due = Due()
@@ -236,14 +228,7 @@ class Rotation:
             # Files that somebody else renews are only looked at, however late that somebody is.
             due = self._renewal.at - self._wall() if self._renews else _LOOK_EVERY
             await asyncio.sleep(min(_LOOK_EVERY, max(_PAUSE, due)))
-            try:
-                await self._tend()
-            except Exception as fault:
-                # Whatever it is, an identity that nobody renews any more would be worse.
-                if repr(fault) != self._reported:
-                    self._report("rotation", fault)
-                self._reported = repr(fault)
-                await asyncio.sleep(_LOOK_EVERY)
+            await self._tend()
 
     @property
     def _renews(self) -> bool:

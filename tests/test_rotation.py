@@ -153,36 +153,6 @@ def test_a_ca_that_is_gone_is_asked_again_and_the_old_identity_stays(site: Site)
     assert rotation.failed == 0
 
 
-def test_a_bug_is_reported_once_and_ends_no_renewals(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    reported: list[str] = []
-    spec = site.rotation().spec
-    rotation = Rotation(
-        spec,
-        site.clock,
-        lambda: 0.0,
-        site.said.append,
-        report=lambda what, fault: reported.append(f"{what}: {fault}"),
-    )
-    whole = rotation._stamp
-    faults = iter((RuntimeError("odd"), RuntimeError("odd")))
-
-    def stamp() -> object:
-        for fault in faults:
-            raise fault
-        return whole()
-
-    async def story() -> None:
-        await rotation.start()
-        first = serial(rotation)
-        monkeypatch.setattr(rotation, "_stamp", stamp)
-        await until(lambda: serial(rotation) != first, rotation)
-
-    asyncio.run(story())
-    assert reported == ["rotation: odd"]
-
-
 def test_without_its_ca_it_does_not_start(site: Site) -> None:
     site.ca.rename(site.ca.with_name("away"))
     with pytest.raises(StartError, match="did not sign"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 
+import pytest
 from support.memory import in_memory, loop
 
 from sidecar.net.tasks import Tasks
@@ -97,3 +98,28 @@ async def test_a_task_that_will_not_be_cancelled_is_waited_for() -> None:
     await loop().settle()
     await tasks.end()
     assert done == ["cleaned up"]
+
+
+@in_memory
+async def test_what_must_go_on_is_begun_again_after_a_fault(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = Told()
+    tasks = Tasks(told)
+    monkeypatch.setattr("sidecar.net.tasks._PAUSE", 0.0)
+    begun: list[int] = []
+
+    async def duty() -> None:
+        begun.append(len(begun))
+        if len(begun) < 3:
+            raise ValueError("a bug")
+        await forever()
+
+    tasks.keep(duty, "duty")
+    for _ in range(6):
+        await loop().settle()
+    assert begun == [0, 1, 2]
+    assert [what for what, _ in told.faults] == ["duty", "duty"]
+    await tasks.end()
+    await loop().settle()
+    assert (len(tasks), len(begun)) == (0, 3), "an end is not a fault"
