@@ -9,6 +9,7 @@ A command module has `HELP` (one line), `add_arguments(parser)` and
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -48,6 +49,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PermissionError as error:
         print(f"error: {error}", file=sys.stderr)
         return 77
+    except BrokenPipeError:  # whoever reads what we print has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        where = f": `{error.filename}`" if error.filename else ""
+        print(f"error: {error.strerror or error}{where}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
 

@@ -158,12 +158,14 @@ class CaServer:
     ) -> None:
         http = h11.Connection(h11.SERVER, max_incomplete_event_size=_MOST_HEAD)
         chain = verified_chain(writer.get_extra_info("ssl_object"))
+        method = b""
         try:
             request, body = await _question(http, reader)
+            method = request.method
             answer = await self._answer(request, body, chain, ip)
         except ProtocolError as error:
             answer = Answer(error.status, b'{"reason":"malformed","message":"not a question"}\n')
-        writer.write(_written(http, answer, self._wall()))
+        writer.write(_written(http, method, answer, self._wall()))
         await writer.drain()
 
     async def _answer(
@@ -216,7 +218,8 @@ async def _question(
             raise ProtocolError("no question")
 
 
-def _written(http: h11.Connection, answer: Answer, now: float) -> bytes:
+def _written(http: h11.Connection, asked: bytes, answer: Answer, now: float) -> bytes:
+    """Return what is sent to whoever *asked* by that method."""
     headers = [
         ("content-type", "application/json"),
         ("content-length", str(len(answer.body))),
@@ -225,5 +228,5 @@ def _written(http: h11.Connection, answer: Answer, now: float) -> bytes:
         ("date", formatdate(now, usegmt=True)),
     ]
     head = h11.Response(status_code=answer.status, headers=headers)
-    parts = (head, h11.Data(data=answer.body), h11.EndOfMessage())
-    return b"".join(http.send(part) or b"" for part in parts)
+    body = () if asked == b"HEAD" else (h11.Data(data=answer.body),)
+    return b"".join(http.send(part) or b"" for part in (head, *body, h11.EndOfMessage()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -237,3 +238,17 @@ def test_terms_that_cannot_be_are_refused(mesh: Shell, terms: list[str]) -> None
     done = mesh.try_("ca", "serve", "--listen", "127.0.0.1:0", *terms)
     assert done.returncode in (1, 2)
     assert "error: " in done.stderr
+
+
+def test_a_full_disk_is_an_error_in_a_line(mesh: Shell) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f'ulimit -f 0; exec "{sys.executable}" -m sidecar ca token agent/me'],
+        cwd=mesh.folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert list((mesh.ca / "tokens").glob("*.open")) == []

@@ -90,7 +90,7 @@ class Site:
             data = body if isinstance(body, bytes) else json.dumps(body) if body else None
             connection.request(method, path, data)
             answer = connection.getresponse()
-            return answer.status, json.loads(answer.read())
+            return answer.status, json.loads(answer.read() or b"null")
         finally:
             connection.close()
 
@@ -128,6 +128,10 @@ def test_bundle_and_deny_list_are_for_everybody(site: Site) -> None:
 )
 def test_there_is_nothing_else(site: Site, method: str, path: str) -> None:
     assert site.ask(method, path)[0] == 404
+
+
+def test_who_asks_for_a_head_alone_is_told_that_and_no_more(site: Site) -> None:
+    assert site.ask("HEAD", "/v1/bundle") == (404, None)
 
 
 def test_a_question_that_is_too_long_is_refused(site: Site) -> None:
