@@ -1,13 +1,14 @@
 """Header blocks as they come: what is ordinary is read here, all else by hpack.
 
 For every block the two ways agree on the fields, on what is refused, and on the
-dynamic table that is left. A block that names its fields by their place in the
-tables is remembered for as long as the dynamic table stands. Nothing that might
-be secret is kept that the dynamic table does not keep. (RFC 7541.)
+dynamic table that is left. Fields that stand in a row, named by their places in
+the tables alone, are remembered together for as long as the dynamic table stands:
+so nothing is kept that the tables do not keep. (RFC 7541.)
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Final, cast
 
@@ -23,9 +24,11 @@ _STATIC: Final[Sequence[Pair]] = [(name, value) for name, value in HeaderTable.S
 _FIRST: Final = len(_STATIC) + 1  # the place of the latest entry of the dynamic table
 
 _MOST_BLOCK: Final = 16_384  # bytes of a block that are read here
-_MOST_REMEMBERED: Final = 32  # blocks, of so many bytes each
-_MOST_BYTES: Final = 256
+_MOST_ROWS: Final = 32  # of remembered places, of so many each
+_MOST_PLACES: Final = 64
 _FIELD: Final = 32  # what a field counts beside its bytes (RFC 7541 4.1)
+
+_row: Final = re.compile(rb"[\x81-\xfe]{1,%d}+" % _MOST_PLACES).match
 
 
 class _Odd(Exception):
@@ -37,7 +40,7 @@ class BlockDecoder(Decoder):
 
     def __init__(self, most: int) -> None:
         super().__init__(most)
-        self._remembered: dict[bytes, Sequence[Pair]] = {}
+        self._rows: dict[bytes, list[Pair]] = {}
         self._foretold: Sequence[Pair] | Exception | None = None
 
     def foretell(self, block: bytes) -> Sequence[Pair] | None:
@@ -60,34 +63,33 @@ class BlockDecoder(Decoder):
         return cast(Iterable[HeaderTuple], self._read(data) if told is None else told)
 
     def _read(self, block: bytes) -> Sequence[Pair]:
-        known = self._remembered.get(block)
-        if known is not None:
-            return known
         fields: list[Pair] = []
         if len(block) > _MOST_BLOCK:
             return self._by_hpack(block, 0, fields)
-        table = self.header_table
-        entries = table.dynamic_entries
-        at, end, keep = 0, len(block), True
+        entries = self.header_table.dynamic_entries
+        at, end = 0, len(block)
         while at < end:
             begin = at
             try:
+                row = _row(block, at)
+                if row is not None:
+                    at = row.end()
+                    fields += self._rows.get(row[0]) or self._named(row[0])
+                    continue
                 first = block[at]
                 at += 1
-                if first > 0x80:
-                    place = first & 0x7F
-                    if place == 0x7F:
-                        place, at = _more(block, at, place)
-                    fields.append(_STATIC[place - 1] if place < _FIRST else entries[place - _FIRST])
-                    continue
-                most = 0x3F if first & 0x40 else 0x0F
-                if (most == 0x0F and first & 0x20) or first == 0x80:
-                    raise _Odd
+                most = 0x7F if first & 0x80 else 0x3F if first & 0x40 else 0x0F
                 place = first & most
+                if place == most:
+                    place, at = _more(block, at, place)
+                if first == 0x80 or (most == 0x0F and first & 0x20):
+                    raise _Odd
                 if place:
-                    if place == most:
-                        place, at = _more(block, at, place)
-                    name = (_STATIC[place - 1] if place < _FIRST else entries[place - _FIRST])[0]
+                    pair = _STATIC[place - 1] if place < _FIRST else entries[place - _FIRST]
+                    if most == 0x7F:
+                        fields.append(pair)
+                        continue
+                    name = pair[0]
                 else:
                     name, at = _string(block, at)
                 value, at = _string(block, at)
@@ -95,15 +97,20 @@ class BlockDecoder(Decoder):
                 return self._by_hpack(block, begin, fields)
             fields.append((name, value))
             if most == 0x3F:
-                table.add(name, value)
-                self._remembered.clear()
-                keep = False
-            elif name != b"content-length":
-                keep = False
+                self.header_table.add(name, value)
+                self._rows.clear()
         self._judge(fields, end)
-        if keep and end <= _MOST_BYTES:
-            self._remember(block, fields)
         return fields
+
+    def _named(self, row: bytes) -> list[Pair]:
+        """Return the fields at the places of *row*. Raises IndexError."""
+        entries = self.header_table.dynamic_entries
+        places = [octet & 0x7F for octet in row]
+        named = [_STATIC[at - 1] if at < _FIRST else entries[at - _FIRST] for at in places]
+        if len(self._rows) >= _MOST_ROWS:
+            del self._rows[next(iter(self._rows))]
+        self._rows[row] = named
+        return named
 
     def _judge(self, fields: list[Pair], size: int) -> None:
         """Raise what hpack would, of *fields* that came in a block of *size* bytes."""
@@ -122,7 +129,7 @@ class BlockDecoder(Decoder):
 
     def _by_hpack(self, block: bytes, at: int, fields: list[Pair]) -> list[Pair]:
         """Have hpack read on *at* a place of *block*, after *fields*."""
-        self._remembered.clear()
+        self._rows.clear()
         size, most = self._weigh(fields), self.max_header_list_size
         if fields and block[at] & 0xE0 == 0x20:
             raise HPACKDecodingError("a change of the table's size behind a field")
@@ -132,11 +139,6 @@ class BlockDecoder(Decoder):
         finally:
             self.max_header_list_size = most
         return fields + cast(list[Pair], rest)
-
-    def _remember(self, block: bytes, fields: Sequence[Pair]) -> None:
-        if len(self._remembered) >= _MOST_REMEMBERED:
-            del self._remembered[next(iter(self._remembered))]
-        self._remembered[block] = fields
 
 
 def _more(block: bytes, at: int, number: int) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from struct import Struct
 from typing import Final, TypeAlias
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -26,6 +27,8 @@ _CONTINUATION: Final = 9
 _END_HEADERS: Final = 4
 _STREAM: Final = 0x7FFFFFFF  # the bits of a stream's number
 
+# The length in 8 and 16 bits, the type, the flags, the stream.
+_read_head: Final = Struct(">BHBBI").unpack_from
 
 Cut: TypeAlias = tuple[int, int, int, int, int]
 """A frame: its type, its flags, its stream, where its payload begins and where it ends."""
@@ -89,7 +92,8 @@ class FrameCutter:
         cuts: list[Cut] = []
         more = False
         while size - at >= FRAME_HEAD:
-            length = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
+            high, low, kind, flags, number = _read_head(data, at)
+            length = high << 16 | low
             if length > _MAX_PAYLOAD:
                 raise FrameTooLong
             end = at + FRAME_HEAD + length
@@ -99,16 +103,14 @@ class FrameCutter:
                 more = True
                 break
             frames += 1
-            kind = data[at + 3]
             if kind == _GOAWAY and not self.in_block and length >= 8:
                 goaway = _goaway(data[at:end])
                 if goaway is not None:
                     more = end < size
                     break
             elif kind in (_HEADERS, _PUSH_PROMISE, _CONTINUATION):
-                self.in_block = not data[at + 4] & _END_HEADERS
-            number = int.from_bytes(data[at + 5 : at + 9]) & _STREAM
-            cuts.append((kind, data[at + 4], number, at + FRAME_HEAD, end))
+                self.in_block = not flags & _END_HEADERS
+            cuts.append((kind, flags, number & _STREAM, at + FRAME_HEAD, end))
             at = end
         self._data = data[end:] if goaway is not None else data[at:]
         return Turn(data if at == size else data[:at], frames, goaway, more, cuts)

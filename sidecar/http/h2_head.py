@@ -30,15 +30,59 @@ _OF_CONNECTIONS: Final = frozenset(
     {b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"}
 )
 
+# What most requests have, which needs no second look before HTTP/1's validator has its own.
+_PLAIN_METHODS: Final = (b"POST", b"GET", b"DELETE")
+_PLAIN_AUTHORITY: Final = re.compile(rb"[\x21-\x7e]+")
+_PLAIN_LINES: Final = re.compile(
+    rb"(?:(?!(?:connection|proxy-connection|keep-alive|transfer-encoding|upgrade|te|cookie|host)\0)"
+    rb"[!#$%&'*+\-.^_`|~0-9a-z]++\0"
+    rb"(?:[^\x00-\x20\x7f](?:[^\x00-\x08\x0a-\x1f\x7f]*[^\x00-\x20\x7f])?+)?+\r\n)*+"
+)
+_BESIDE: Final = 28  # what the fields of a request count beside the bytes of its HTTP/1 head
+
 
 def request_head(
-    fields: Iterable[Pair], table: LineTable, bounds: Bounds, *, ended: bool
+    fields: Sequence[Pair], table: LineTable, bounds: Bounds, *, ended: bool
 ) -> RequestHead:
     """Return the head that a request's *fields* are; *ended*: no body follows.
 
     Its `length` is CHUNKED where a body follows and nothing says how long it is. Raises
     ProtocolError; its status is 400 where the request is malformed (RFC 9113 8.1.1).
     """
+    whole, told = _plain(fields, bounds) or _written(fields, bounds)
+    head = read_request(whole, table, bounds.fields)
+    if ended and head.length > 0:
+        raise ProtocolError("the body is shorter than its `content-length`")
+    if not ended and not told:
+        head.length = CHUNKED
+    return head
+
+
+def _plain(fields: Sequence[Pair], bounds: Bounds) -> tuple[bytes, bool] | None:
+    """Return what `_written` does, at once, of fields that most requests have; else None."""
+    pseudo = dict(fields[:4])
+    if pseudo.keys() != _OF_REQUESTS:
+        return None
+    method, path, authority = pseudo[b":method"], pseudo[b":path"], pseudo[b":authority"]
+    lines = b"".join([b"%b\0%b\r\n" % (name, value) for name, value in fields[4:]])
+    if (
+        method not in _PLAIN_METHODS
+        or pseudo[b":scheme"] not in _SCHEMES
+        or not _PATH.fullmatch(path)
+        or not _PLAIN_AUTHORITY.fullmatch(authority)
+        or not _PLAIN_LINES.fullmatch(lines)
+        or lines.count(b"\n") != len(fields) - 4  # a field is one line
+    ):
+        return None
+    lines = lines.replace(b"\0", b": ")
+    head = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (method, path, authority, lines)
+    if len(head) + _BESIDE > bounds.head:
+        return None
+    return head, b"\r\ncontent-length: " in head
+
+
+def _written(fields: Iterable[Pair], bounds: Bounds) -> tuple[bytes, bool]:
+    """Return a request's *fields* as HTTP/1 has them, and whether they tell a length."""
     pseudo, lines = _lines(fields, _OF_REQUESTS, bounds)
     method = pseudo.get(b":method", b"")
     if method == b"CONNECT":
@@ -50,16 +94,8 @@ def request_head(
     if pseudo.get(b":scheme") not in _SCHEMES:
         raise ProtocolError("`:scheme` is neither `http` nor `https`")
     host = _host(pseudo.get(b":authority"), lines)
-    head = read_request(
-        _joined(b"%b %b HTTP/1.1" % (method, pseudo[b":path"]), [*host, *lines]),
-        table,
-        bounds.fields,
-    )
-    if ended and head.length > 0:
-        raise ProtocolError("the body is shorter than its `content-length`")
-    if not ended and not any(line.startswith(b"content-length:") for line in lines):
-        head.length = CHUNKED
-    return head
+    told = any(line.startswith(b"content-length:") for line in lines)
+    return _joined(b"%b %b HTTP/1.1" % (method, pseudo[b":path"]), [*host, *lines]), told
 
 
 def reply_head(fields: Iterable[Pair], table: LineTable, bounds: Bounds) -> ReplyHead:

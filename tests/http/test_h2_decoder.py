@@ -146,22 +146,22 @@ def test_blocks_are_read_as_hpack_reads_them(part: int) -> None:
     assert told > RUNS // 16
 
 
-def test_a_block_is_remembered_only_while_the_dynamic_table_stands() -> None:
+def test_a_row_is_remembered_only_while_the_dynamic_table_stands() -> None:
     ours, theirs = BlockDecoder(MOST), Decoder(MOST)
     adding = [b"\x40\x01a\x01%d" % number for number in range(3)]
     for block in [adding[0], b"\xbe", b"\xbe", adding[1], b"\xbe", b"\x20", b"\xbe"]:
         assert outcome(ours, block) == outcome(theirs, block)
 
 
-def test_nothing_secret_is_remembered_and_what_is_has_a_bound() -> None:
+def test_what_is_remembered_is_told_by_the_tables_and_has_a_bound() -> None:
     ours = BlockDecoder(MOST)
-    ours.decode(b"\x82\x0f\x08\x05token", raw=True)
-    ours.decode(b"\x82\x10\x01x\x05token", raw=True)
-    assert not ours._remembered
-    for number in range(100):
-        ours.decode(b"\x82\x0f\x0d\x02%02d" % number, raw=True)
-    assert len(ours._remembered) == 32
-    assert all(b"token" not in block for block in ours._remembered)
+    ours.decode(b"\x82\x0f\x08\x05token\x84\x10\x01x\x05token", raw=True)
+    assert set(ours._rows) == {b"\x82", b"\x84"}
+    for number in range(60):
+        ours.decode(bytes((0x81 + number,)) * 2, raw=True)
+    ours.decode(b"\x82" * 1_000, raw=True)
+    assert len(ours._rows) == 32
+    assert max(map(len, ours._rows)) == 64
 
 
 def test_a_block_of_many_fields_is_too_large_whatever_it_is_made_of() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.errors import ProtocolError
 from sidecar.http.h1 import Bounds
 from sidecar.http.h2_head import (
+    _plain,
+    _written,
     judge_trailers,
     reply_fields,
     reply_head,
@@ -238,3 +240,57 @@ def test_a_request_that_we_wrote_is_told_apart_again() -> None:
         (b"accept", b"x"),
         (b"content-length", b"6"),
     ]
+
+
+NAMES = [b"accept", b"x-a", b"content-length", b"cookie", b"host", b"te", b"connection"]
+PARTS = [
+    b"a",
+    b" ",
+    b"\t",
+    b"\r\n",
+    b"\n",
+    b"\r",
+    b"\0",
+    b": ",
+    b":",
+    b"A",
+    b"\x7f",
+    b"\xff",
+    b"b",
+    b"",
+]
+texts = st.lists(st.sampled_from(PARTS), max_size=5).map(b"".join)
+names = st.one_of(st.sampled_from(NAMES), st.sampled_from(NAMES), texts)
+values = st.one_of(st.just(b"5"), texts, st.binary(max_size=8))
+others = st.lists(st.tuples(names, values), max_size=5)
+firsts = st.tuples(
+    st.tuples(st.just(b":method"), st.sampled_from([b"POST", b"GET", b"CONNECT", b"get"])),
+    st.tuples(st.just(b":scheme"), st.sampled_from([b"https", b"http", b"ftp"])),
+    st.tuples(st.just(b":authority"), st.one_of(st.just(b"a.test:1"), texts)),
+    st.tuples(st.just(b":path"), st.one_of(st.just(b"/v?q"), texts.map(lambda one: b"/" + one))),
+).map(list)
+
+
+@settings(max_examples=2_000)
+@given(firsts, others, st.booleans(), st.sampled_from([0, 40, 90, 2_048]))
+def test_what_needs_no_second_look_is_what_two_looks_find(
+    first: Pairs, rest: Pairs, upside_down: bool, size: int
+) -> None:
+    fields = [*reversed(first), *rest] if upside_down else [*first, *rest]
+    bounds = Bounds(head=size, fields=20, body=100)
+    plain = _plain(fields, bounds)
+    if plain is not None:
+        assert plain == _written(fields, bounds)
+
+
+def test_most_requests_need_no_second_look() -> None:
+    assert _plain(asked((b"accept", b"*/*"), (b"content-length", b"5")), BOUNDS)
+
+
+@given(st.integers(0, 60))
+def test_a_head_of_any_size_counts_the_same_at_one_look_and_at_two(size: int) -> None:
+    fields = asked((b"x", b"v" * size))
+    bounds = Bounds(head=110, fields=20, body=100)
+    plain = _plain(fields, bounds)
+    if plain is not None:
+        assert plain == _written(fields, bounds)

@@ -6,7 +6,12 @@ import pytest
 from hpack.exceptions import HPACKDecodingError
 from hpack.huffman import HuffmanEncoder
 from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
-from hpack.huffman_table import decode_huffman
+from hpack.huffman_table import (
+    HUFFMAN_COMPLETE,
+    HUFFMAN_FAIL,
+    HUFFMAN_TABLE,
+    decode_huffman,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -51,3 +56,11 @@ def test_a_code_with_wrong_bits_is_read_as_hpack_reads_it(text: bytes, at: int, 
     code = bytearray(encoded(text))
     code[at % len(code)] ^= bits
     assert read_huffman(bytes(code)) == by_hpack(bytes(code))
+
+
+def test_it_depends_on_the_state_alone_whether_a_string_may_end() -> None:
+    found: dict[int, set[int]] = {}
+    for state, flags, _ in HUFFMAN_TABLE:
+        if not flags & HUFFMAN_FAIL:
+            found.setdefault(state, set()).add(flags & HUFFMAN_COMPLETE)
+    assert all(len(ends) == 1 for ends in found.values())
