@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import compileall
-from pathlib import Path
+import os
+import sys
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("sidecar", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("sidecar")
 
-ROOT = Path(__file__).parents[1]
 # Begun first, in this order: what waits leaves room for what computes.
 WAITING = (
     "tests/e2e/test_conformance",  # for a suite that is fetched
@@ -23,11 +22,10 @@ WAITING = (
 )
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Compile once what hundreds of processes import, even where none of them may keep it."""
-    if not hasattr(config, "workerinput"):
-        for folder in (ROOT / "sidecar", ROOT / "tests" / "support"):
-            compileall.compile_dir(folder, quiet=2)
+def pytest_configure() -> None:
+    """Keep what is compiled, wherever it may be: hundreds of processes would each compile it."""
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
