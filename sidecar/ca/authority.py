@@ -30,6 +30,8 @@ SERIAL_BYTES: Final = 16  # 128 bits: two are never the same
 BACKDATE: Final = 60.0  # seconds: a clock may lag behind the CA's by this much
 CA_LIFE: Final = 3650 * 86400.0
 MAX_TTL: Final = 90 * 86400.0
+MIN_CA_TTL: Final = 60.0
+MAX_CA_TTL: Final = 36500 * 86400.0
 MAX_NAMES: Final = 64
 MAX_HOST: Final = 253
 MIN_RSA_BITS: Final = 2048
@@ -114,6 +116,13 @@ def check_ttl(ttl: float) -> None:
     """Raise IdentityError `ttl` unless a workload's certificate may hold *ttl* seconds."""
     if not 1 <= ttl <= MAX_TTL:
         raise IdentityError("ttl", f"a lifetime is from 1 s to {MAX_TTL / 86400:.0f} days")
+
+
+def check_ca_ttl(ttl: float) -> None:
+    """Raise IdentityError `ttl` unless a CA's certificate may hold *ttl* seconds."""
+    if not MIN_CA_TTL <= ttl <= MAX_CA_TTL:
+        longest = f"{MAX_CA_TTL / 86400:.0f} days"
+        raise IdentityError("ttl", f"a CA's lifetime is from {MIN_CA_TTL:.0f} s to {longest}")
 
 
 def trust_domain_of(certificate: Certificate) -> str:

@@ -94,6 +94,21 @@ def install(folder: Path, files: Mapping[str, tuple[bytes, int]], *, replace: bo
     settle(folder, replace=replace)
 
 
+def make_path(folder: Path, mode: int = 0o700) -> None:
+    """Make *folder* unless it is there, for its owner alone; nobody else may write above it.
+
+    Who may write above a folder may put another in its place, whatever the umask says.
+    """
+    try:
+        folder.mkdir(mode=mode)
+    except FileNotFoundError:
+        make_path(folder.parent, 0o755)
+        make_path(folder, mode)
+    except FileExistsError:
+        if not folder.is_dir():
+            raise
+
+
 def make_folder(folder: Path) -> None:
     """Make *folder*, entered by the owner of the one that it is in, and nobody else."""
     folder.mkdir(mode=0o700)

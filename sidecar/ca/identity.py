@@ -22,6 +22,7 @@ from .files import (
     check_folder,
     install,
     locked,
+    make_path,
     newest,
     read_private,
     read_public,
@@ -48,7 +49,7 @@ class Identity(NamedTuple):
 
 def write_identity(folder: Path, certificate: bytes, key: bytes, bundle: bytes) -> None:
     """Write the three files into *folder* as one set, in place of what is there."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_path(folder)
     check_folder(folder, private=False)
     files = {CERTIFICATE: (certificate, PUBLIC), KEY: (key, PRIVATE), BUNDLE: (bundle, PUBLIC)}
     with locked(folder):

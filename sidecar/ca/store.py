@@ -51,6 +51,7 @@ from .files import (
     check_private,
     install,
     locked,
+    make_path,
     read_private,
     read_public,
     settle,
@@ -136,7 +137,7 @@ class LocalCa:
         how: Mapping[str, str],
     ) -> Issued:
         check_ttl(ttl)
-        self.issuer.certificate.check_time(now)
+        self._check_own_time(now)
         span = Span.of(now, ttl, end=self.issuer.certificate.not_after)
         leaf = sign_leaf(
             self.issuer, public_key, identity, names=names, span=span, entropy=entropy()
@@ -144,6 +145,15 @@ class LocalCa:
         svid = self._proved(leaf, now)
         self._record(svid, names, now, how)
         return Issued(svid, leaf.public_bytes(Encoding.PEM) + self.intermediate, self.bundle)
+
+    def _check_own_time(self, now: float) -> None:
+        try:
+            self.issuer.certificate.check_time(now)
+        except IdentityError as error:
+            said = (
+                "the CA's own certificate does not hold now: set the clock, or `sidecar ca rotate`"
+            )
+            raise IdentityError(error.reason, said) from None
 
     def _proved(self, leaf: x509.Certificate, now: float) -> X509Svid:
         # What a peer would refuse is not given out: a CA in a bad state is found here.
@@ -249,7 +259,7 @@ def _no_ca(folder: Path) -> StartError:
 def held(folder: Path, *, make: bool = False) -> Iterator[None]:
     """Hold the CA's folder, settled; with *make*, it is made, and an empty one closed to others."""
     if make:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_path(folder)
         if not strangers(folder):
             folder.chmod(0o700)
     check_folder(folder, private=True)

@@ -202,8 +202,8 @@ def _init(args: argparse.Namespace, now: float) -> int:
         parse_trust_domain(args.trust_domain),
         now,
         passphrase=secret,
-        life=parse_duration(args.root_ttl),
-        below_life=parse_duration(args.intermediate_ttl),
+        life=_ca_life(args.root_ttl),
+        below_life=_ca_life(args.intermediate_ttl),
     )
     if secret is None:
         _say("warning: the root's key has no passphrase: whoever reads it can be anybody")
@@ -217,6 +217,14 @@ def _init(args: argparse.Namespace, now: float) -> int:
     }
     _answer(args, facts)
     return 0
+
+
+def _ca_life(text: str) -> float:
+    from ..ca.authority import check_ca_ttl
+
+    life = parse_duration(text)
+    check_ca_ttl(life)
+    return life
 
 
 def _secret(args: argparse.Namespace) -> bytes | None:
@@ -332,7 +340,7 @@ def _revoke(args: argparse.Namespace, now: float) -> int:
 
 def _is_serial(text: str) -> bool:
     digits = set("0123456789abcdef")
-    return "/" not in text and len(text) <= _SERIAL_DIGITS and digits.issuperset(text.lower())
+    return "/" not in text and 0 < len(text) <= _SERIAL_DIGITS and digits.issuperset(text.lower())
 
 
 def _bundle(args: argparse.Namespace, now: float) -> int:
@@ -358,7 +366,7 @@ def _rotate(args: argparse.Namespace, now: float) -> int:
         return 0
     _open(args)  # says what is wrong with the CA before its root's key is asked for
     key = load_root_key(args.ca, args.root_key, _secret(args))
-    ca, until = rotate(args.ca, key, now, life=parse_duration(args.intermediate_ttl))
+    ca, until = rotate(args.ca, key, now, life=_ca_life(args.intermediate_ttl))
     _say("`sidecar ca serve` goes on with the new one, and drops the old one by itself")
     facts = {
         "intermediate": ca.issuer.certificate.sha256,

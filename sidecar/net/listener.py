@@ -281,7 +281,8 @@ def bind(address: str) -> socket.socket:
     except (OSError, ValueError, OverflowError) as error:
         sock.close()
         raise StartError(
-            f"cannot listen on `{address}`: {error}",
+            f"cannot listen on `{address}`: "
+            f"{'it is not IP:PORT' if isinstance(error, ValueError) else error}",
             help="choose a free port of an address of this machine",
         ) from None
     sock.setblocking(False)

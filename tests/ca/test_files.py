@@ -131,6 +131,23 @@ def test_the_mode_of_a_written_file_does_not_depend_on_the_umask(tmp_path: Path)
     assert (tmp_path / "b").stat().st_mode & 0o777 == 0o600
 
 
+def test_nobody_else_may_write_above_a_new_folder_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        files.make_path(tmp_path / "a" / "b" / "c")
+        files.make_path(tmp_path / "a" / "b" / "c")
+    finally:
+        os.umask(before)
+    assert [one.stat().st_mode & 0o777 for one in sorted((tmp_path / "a").rglob("*"))] == [
+        0o755,
+        0o700,
+    ]
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o755
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError):
+        files.make_path(tmp_path / "file")
+
+
 def test_a_set_replaces_a_set_and_leaves_nothing_else(tmp_path: Path) -> None:
     put(tmp_path, a=b"1", b=b"1")
     put(tmp_path, a=b"2", b=b"2")

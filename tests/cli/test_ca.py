@@ -252,3 +252,24 @@ def test_a_full_disk_is_an_error_in_a_line(mesh: Shell) -> None:
     assert done.stderr.startswith("error: ")
     assert len(done.stderr.splitlines()) == 1
     assert list((mesh.ca / "tokens").glob("*.open")) == []
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        ("init", "--root-ttl", "0s"),
+        ("init", "--root-ttl", "99999999d"),
+        ("init", "--intermediate-ttl", "1s"),
+    ],
+)
+def test_a_ca_that_would_end_at_once_or_never_is_not_made(shell: Shell, what: list[str]) -> None:
+    done = shell.try_("ca", *what)
+    assert done.returncode == 1
+    assert "a CA's lifetime is from" in done.stderr
+    assert not shell.ca.exists()
+
+
+def test_nobody_may_be_revoked_by_an_empty_name(mesh: Shell) -> None:
+    done = mesh.try_("ca", "revoke", "")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "is not an identity" in done.stderr
