@@ -67,6 +67,7 @@ _GATEWAY: Final = frozenset({502, 503, 504})
 
 # Times are floats: what is this much short of a whole term, in seconds, has served it.
 _ROUNDING: Final = 1e-6
+_MOST_LATE: Final = 63  # sweeps that are caught up with
 
 # Without the split, an attempt of ours that failed counts as the status it will cause.
 _AS_STATUS: Final = {
@@ -268,12 +269,13 @@ class Outlier:
     # Sweep
 
     def tick(self, now: float) -> Events:
-        """Sweep if an interval has passed since the last sweep; for a coarse clock."""
+        """Sweep once for each interval that has passed since the last sweep; for a coarse clock."""
         if self._spec is None or now < self._due:
             return ()
-        first = self._due == -inf
+        late = (now - self._due) / self._spec.interval
         self._due = now + self._spec.interval
-        return () if first else self.sweep(now)
+        sweeps = 0 if late == inf else 1 + int(min(late, _MOST_LATE))
+        return tuple([event for _ in range(sweeps) for event in self.sweep(now)])
 
     def next_return(self, now: float) -> float:
         """Return the seconds until the first of the ejected has served its term, 0 if none is."""

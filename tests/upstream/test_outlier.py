@@ -276,6 +276,23 @@ def test_a_coarse_clock_sweeps_once_an_interval() -> None:
     assert returned == [40]
 
 
+def test_a_clock_coarser_than_the_interval_forgives_as_often_as_a_fine_one() -> None:
+    spec = OutlierSpec(base_ejection_time=0.3, interval=0.1, max_ejection_percent=100)
+    outlier, (host,) = failing(spec)
+    outlier.tick(0.0)
+    now = 0.0
+    for _ in range(5):
+        fail(outlier, host, now=now)
+        while host.ejected:
+            now += 0.25
+            outlier.tick(now)
+    assert host.multiplier == 5
+    outlier.tick(now + 0.25)
+    assert host.multiplier == 3
+    outlier.tick(now + 1e9)
+    assert host.multiplier == 0
+
+
 def test_an_address_that_stays_keeps_its_state_over_a_reload() -> None:
     outlier, hosts = failing(ALL, size=2)
     fail(outlier, hosts[0])
