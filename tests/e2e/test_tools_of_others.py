@@ -1,4 +1,4 @@
-"""Programs that others wrote to find servers wanting: slowhttptest (slow callers), testssl.sh (TLS).
+"""Programs that others wrote to find faults: slowhttptest (slow callers), testssl.sh (TLS).
 
 Each skips by name where it is not here. Debian has both.
 """
