@@ -20,7 +20,7 @@ from h2.settings import SettingCodes, Settings
 
 from ..errors import ProtocolError
 from .h2_budget import RESET, SENT, Budget
-from .h2_encoder import write_reply
+from .h2_encoder import write_reply, write_request
 from .h2_frames import (
     FRAME_HEAD,
     FrameCutter,
@@ -30,7 +30,7 @@ from .h2_frames import (
     write_goaway,
     write_reset,
 )
-from .h2_head import reply_fields
+from .h2_head import reply_fields, request_fields
 from .h2_lane import DATA, END_STREAM, HEADERS, WINDOW_UPDATE, Lane
 from .h2_outgoing import Outgoing
 from .head import ReplyHead
@@ -296,13 +296,16 @@ class Http2:
         """How many streams the peer takes from us at a time."""
         return self._h2.remote_settings.max_concurrent_streams
 
-    def ask(self, stream: int, fields: Sequence[Pair], *, end: bool) -> None:
-        """Open *stream* with a request's head. Raises ProtocolError if it is one too many."""
-        if not self.broken:
-            try:
-                self._h2.ask(stream, fields, end=end)
-            except TooManyStreamsError as error:
-                raise ProtocolError(str(error)) from None
+    def ask(self, stream: int, request: bytes, scheme: bytes) -> None:
+        """Open *stream* with the *request* that we wrote for HTTP/1.
+
+        Raises ProtocolError if it is one stream too many.
+        """
+        asked = write_request(request, scheme)
+        end = not asked.body
+        if not self.broken and not self._h2.ask(stream, asked, end=end):
+            self.head(stream, request_fields(request, scheme)[0], end=end)
+        self.body(stream, asked.body, end=not end)
 
     def answer(self, stream: int, head: ReplyHead, length: int, *, end: bool) -> None:
         """Send a final reply's *head*; *length* of its body is announced unless below 0."""

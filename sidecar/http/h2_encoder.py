@@ -8,7 +8,7 @@ marked never to be indexed by anyone. (RFC 7541.)
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 from hpack.table import HeaderTable
 
@@ -61,9 +61,30 @@ def write_fields(fields: Iterable[Pair]) -> bytes:
     return b"".join([_PAIRS.get(field) or _literal(*field) for field in fields])
 
 
+class Asked(NamedTuple):
+    """A request as it is said: its block, and what is to be known of it."""
+
+    block: bytes
+    method: bytes
+    authority: bytes
+    body: bytes
+
+
+def write_request(request: bytes, scheme: bytes) -> Asked:
+    """Return a *request* that we wrote for HTTP/1 as HTTP/2 says it."""
+    head, _, body = request.partition(b"\r\n\r\n")
+    start, host, *lines = head.split(b"\r\n")
+    method, target, _ = start.split(b" ")
+    authority = host.partition(b": ")[2]
+    first = [(b":method", method), (b":scheme", scheme)]
+    first += [(b":authority", authority), (b":path", target)]
+    block = write_fields(first) + b"".join([_line(line) for line in lines])
+    return Asked(block, method, authority, body)
+
+
 def write_reply(head: ReplyHead, length: int) -> bytes:
     """Return the block of *head*, as `write_fields` has it; *length* below 0 is left out."""
-    parts = [_line(line) for line in head.forward]
+    parts = [_line(line[:-2]) for line in head.forward]
     parts.insert(0, _PAIRS.get((b":status", b"%d" % head.status)) or _status(head.status))
     if length >= 0:
         digits = b"%d" % length
@@ -76,13 +97,12 @@ def _status(status: int) -> bytes:
 
 
 def _line(line: bytes) -> bytes:
-    """Return the field of a *line* as HTTP/1 has it."""
+    """Return the field of a *line* as HTTP/1 has it, without its end."""
     name, _, value = line.partition(b": ")
     begins = _BEGINS.get(name)
-    size = len(value) - 2
-    if begins is None or not 0 <= size <= 126:
-        return _literal(name.lower(), value[:-2])
-    return b"%b%c%b" % (begins, size, value[:-2])
+    if begins is None or len(value) > 126:
+        return _literal(name.lower(), value)
+    return b"%b%c%b" % (begins, len(value), value)
 
 
 def _literal(name: bytes, value: bytes) -> bytes:
@@ -117,7 +137,12 @@ def _begin(name: bytes) -> bytes:
 
 def _spellings() -> dict[bytes, bytes]:
     begins: dict[bytes, bytes] = {}
-    for name in _NAMES.keys() | KEPT | _NEVER | {b"x-request-id", b"mcp-protocol-version"}:
+    for name in (
+        _NAMES.keys()
+        | KEPT
+        | _NEVER
+        | {b"x-request-id", b"traceparent", b"x-forwarded-client-cert"}
+    ):
         begins[name] = begins[name.title()] = _begin(name)
     return begins
 

@@ -64,21 +64,27 @@ def _plain(fields: Sequence[Pair], bounds: Bounds) -> tuple[bytes, bool] | None:
     if pseudo.keys() != _OF_REQUESTS:
         return None
     method, path, authority = pseudo[b":method"], pseudo[b":path"], pseudo[b":authority"]
-    lines = b"".join([b"%b\0%b\r\n" % (name, value) for name, value in fields[4:]])
+    lines = _plain_lines(fields[4:])
     if (
-        method not in _PLAIN_METHODS
+        lines is None
+        or method not in _PLAIN_METHODS
         or pseudo[b":scheme"] not in _SCHEMES
         or not _PATH.fullmatch(path)
         or not _PLAIN_AUTHORITY.fullmatch(authority)
-        or not _PLAIN_LINES.fullmatch(lines)
-        or lines.count(b"\n") != len(fields) - 4  # a field is one line
     ):
         return None
-    lines = lines.replace(b"\0", b": ")
     head = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (method, path, authority, lines)
     if len(head) + _BESIDE > bounds.head:
         return None
     return head, b"\r\ncontent-length: " in head
+
+
+def _plain_lines(fields: Sequence[Pair]) -> bytes | None:
+    """Return *fields* as lines, if each is one that HTTP/2 has nothing to say about."""
+    lines = b"".join([b"%b\0%b\r\n" % (name, value) for name, value in fields])
+    if not _PLAIN_LINES.fullmatch(lines) or lines.count(b"\n") != len(fields):
+        return None  # a field that is more than one line is none at all
+    return lines.replace(b"\0", b": ")
 
 
 def _written(fields: Iterable[Pair], bounds: Bounds) -> tuple[bytes, bool]:
@@ -98,16 +104,33 @@ def _written(fields: Iterable[Pair], bounds: Bounds) -> tuple[bytes, bool]:
     return _joined(b"%b %b HTTP/1.1" % (method, pseudo[b":path"]), [*host, *lines]), told
 
 
-def reply_head(fields: Iterable[Pair], table: LineTable, bounds: Bounds) -> ReplyHead:
+def reply_head(fields: Sequence[Pair], table: LineTable, bounds: Bounds) -> ReplyHead:
     """Return the head that a reply's *fields* are. Raises ProtocolError."""
+    whole = _plain_reply(fields, bounds) or _written_reply(fields, bounds)
+    head = read_reply(whole, table, bounds.fields)
+    if head.length == UNTIL_CLOSE:
+        head.length = CHUNKED  # the stream's end is seen, not guessed from the connection's
+    return head
+
+
+def _plain_reply(fields: Sequence[Pair], bounds: Bounds) -> bytes | None:
+    """Return what `_written_reply` does, at once, of fields that most replies have; else None."""
+    if not fields or fields[0][0] != b":status" or not _STATUS.fullmatch(fields[0][1]):
+        return None
+    lines = _plain_lines(fields[1:])
+    if lines is None:
+        return None
+    head = b"HTTP/1.1 %b \r\n%b\r\n" % (fields[0][1], lines)
+    return None if len(head) > bounds.head else head  # which is more than the fields count
+
+
+def _written_reply(fields: Iterable[Pair], bounds: Bounds) -> bytes:
+    """Return a reply's *fields* as HTTP/1 has them. Raises ProtocolError."""
     pseudo, lines = _lines(fields, _OF_REPLIES, bounds)
     status = pseudo.get(b":status", b"")
     if not _STATUS.fullmatch(status):
         raise ProtocolError("`:status` is not a status", 502)
-    head = read_reply(_joined(b"HTTP/1.1 %b " % status, lines), table, bounds.fields)
-    if head.length == UNTIL_CLOSE:
-        head.length = CHUNKED  # the stream's end is seen, not guessed from the connection's
-    return head
+    return _joined(b"HTTP/1.1 %b " % status, lines)
 
 
 def judge_trailers(fields: Iterable[Pair], bounds: Bounds) -> None:

@@ -19,7 +19,7 @@ from h2.windows import WindowManager
 from hpack import Encoder
 
 from .h2_decoder import BlockDecoder
-from .h2_encoder import BlockEncoder
+from .h2_encoder import Asked, BlockEncoder
 from .lines import Pair
 
 DATA: Final = 0
@@ -180,22 +180,21 @@ class Lane(H2Connection):
         self._running = -1
         self.send_headers(number, fields, end_stream=end)
 
-    def ask(self, number: int, fields: Sequence[Pair], *, end: bool) -> None:
-        """Open a stream with the head of a request. What it raises is hyper-h2's."""
-        begun = self._blocks.begun
-        block = self._blocks.encode(fields)
+    def ask(self, number: int, asked: Asked, *, end: bool) -> bool:
+        """Open a stream with the head of a request; False if hyper-h2 must."""
+        block = self._blocks.opening(asked.block)
         if len(block) > self.max_outbound_frame_size or not self._may_ask(number):
-            self._blocks.begun = begun
-            self.head(number, fields, end=end)
-            return
+            return False
+        self._blocks.begun = True
         stream = self._begun(number)
         machine = stream.state_machine
         machine.client = machine.headers_sent = True
         if end:
             machine.state = _HALF_LOCAL
-        stream.request_method = _first(fields, b":method")
-        stream._authority = _first(fields, b":authority")
+        stream.request_method = asked.method
+        stream._authority = asked.authority
         self._write_head(number, block, end)
+        return True
 
     def answer(self, number: int, block: bytes, *, end: bool) -> bool:
         """Send *block* as the head of a final reply; False if hyper-h2 must."""
@@ -340,10 +339,3 @@ def _length(fields: Sequence[Pair]) -> int | None:
         elif name == b":status" and value[:1] == b"1":
             return None  # an interim head
     return length
-
-
-def _first(fields: Sequence[Pair], wanted: bytes) -> bytes | None:
-    for name, value in fields:
-        if name == wanted:
-            return value
-    return None

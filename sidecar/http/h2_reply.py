@@ -6,7 +6,7 @@ read, bounded and dropped, as they are there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from ..errors import ProtocolError
@@ -47,7 +47,7 @@ class StreamReply:
         self.owed = 0  # bytes of the window that are given back once the body is taken
         self.whole = False
 
-    def inform(self, fields: Iterable[Pair]) -> None:
+    def inform(self, fields: Sequence[Pair]) -> None:
         """An interim reply has come. Raises ProtocolError."""
         head = reply_head(fields, self._table, self._bounds)
         if head.status == 101:
@@ -56,7 +56,7 @@ class StreamReply:
             raise ProtocolError("too many interim replies", 502)
         self.informational.append(head)
 
-    def begin(self, fields: Iterable[Pair], *, ended: bool) -> None:
+    def begin(self, fields: Sequence[Pair], *, ended: bool) -> None:
         """The head has come; *ended*: it is the whole reply. Raises ProtocolError."""
         head = reply_head(fields, self._table, self._bounds)
         bodiless = self.method == "HEAD" or head.status in _NO_BODY

@@ -17,7 +17,6 @@ from ..http.h1 import Bounds
 from ..http.h2 import CANCEL, NO_ERROR, REFUSED, Data, Event, Head, Http2, Interim, Reset, Trailers
 from ..http.h2_budget import ANSWERED
 from ..http.h2_frames import GoAway
-from ..http.h2_head import request_fields
 from ..http.h2_reply import StreamReply
 from ..http.lines import LineTable
 from ..upstream.cluster import TlsSpec
@@ -210,14 +209,12 @@ class Upstream2(Framed):
         if not self.settled:
             raise UpstreamError(_LOST_BEFORE, sent=False)
         http2 = self.http2
-        fields, body = request_fields(data, b"https" if self.tls is not None else b"http")
         try:
             number = http2.open()
-            http2.ask(number, fields, end=not body)
+            http2.ask(number, data, b"https" if self.tls is not None else b"http")
         except ProtocolError as error:
             self._leaving = True  # its numbers are used up, or the server takes fewer by now
             raise UpstreamError(f"{_LOST_BEFORE}: {error}", sent=False) from None
-        http2.body(number, body, end=bool(body))
         self._streams[number] = stream
         self.served += 1
         self.flush()

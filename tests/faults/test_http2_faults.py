@@ -55,14 +55,14 @@ class GoesAway(RawUpstream):
                 out += self._go_away(framed, whole, answered)
             else:
                 out += answer(framed, whole, answered)
-            connection.send(out)
-            if self.dies and connection.number == self.first and len(whole) == 3:
-                break
-            self.heard += [
+            self.heard += [  # before it is answered: who gets the answer looks at once
                 (connection.number, framed.asked[number].body)
                 for number in whole
                 if (connection.number, framed.asked[number].body) not in self.heard
             ]
+            connection.send(out)
+            if self.dies and connection.number == self.first and len(whole) == 3:
+                break
         connection.close()
 
     def _go_away(self, framed: Server2, whole: list[int], answered: set[int]) -> bytes:

@@ -10,7 +10,9 @@ from sidecar.errors import ProtocolError
 from sidecar.http.h1 import Bounds
 from sidecar.http.h2_head import (
     _plain,
+    _plain_reply,
     _written,
+    _written_reply,
     judge_trailers,
     reply_fields,
     reply_head,
@@ -294,3 +296,23 @@ def test_a_head_of_any_size_counts_the_same_at_one_look_and_at_two(size: int) ->
     plain = _plain(fields, bounds)
     if plain is not None:
         assert plain == _written(fields, bounds)
+
+
+@settings(max_examples=1_000)
+@given(
+    st.one_of(st.just(b"200"), st.sampled_from([b"099", b"1000", b"2 0"]), texts),
+    others,
+    st.sampled_from([0, 20, 60, 2_048]),
+)
+def test_a_reply_that_needs_no_second_look_is_what_two_looks_find(
+    status: bytes, rest: Pairs, size: int
+) -> None:
+    fields = [(b":status", status), *rest]
+    bounds = Bounds(head=size, fields=20, body=100)
+    plain = _plain_reply(fields, bounds)
+    if plain is not None:
+        assert plain == _written_reply(fields, bounds)
+
+
+def test_most_replies_need_no_second_look() -> None:
+    assert _plain_reply([(b":status", b"200"), (b"server", b"x"), (b"date", b"now")], BOUNDS)

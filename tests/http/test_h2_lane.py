@@ -11,11 +11,13 @@ import os
 from random import Random
 
 import pytest
+from support.floods import frame
 from support.frames2 import Frames
 from support.judge2 import Unbounded, by_hyper_h2, by_lane, state
 
 from sidecar.errors import ProtocolError
 from sidecar.http.h2 import CANCEL, PROTOCOL, Data, Event, Head, Http2, Reset, Trailers
+from sidecar.http.h2_lane import Lane
 from sidecar.http.head import ReplyHead
 
 LONG = bool(os.environ.get("SIDECAR_LONG_TESTS"))
@@ -23,6 +25,7 @@ RUNS = 100_000 if LONG else 1_000
 PARTS = 4
 STEPS = 40
 OK = [b"Server: x\r\n", b"Content-Type: application/json\r\n", b"X-Odd: 1\r\n"]
+OWN = b"Accept: */*\r\nx-odd: 1\r\nauthorization: t\r\ncontent-length: 7\r\n"
 LARGE = [b"X-Large: " + b"v" * 17_000 + b"\r\n"]
 REPLIES = [ReplyHead(status, b"", (), OK) for status in (200, 202, 404, 299)]
 Outcome = tuple[object, str]
@@ -138,27 +141,26 @@ class Twins:
         number = self.both("open")
         if not isinstance(number, int):
             return
-        end = random.random() < 0.5
-        method = random.choice([b"POST", b"HEAD", b"GET"])
-        fields = [(b":method", method), (b":scheme", b"http"), (b":path", b"/")]
-        if random.random() < 0.8:
-            fields.insert(2, (b":authority", b"a.test"))
-        if random.random() < 0.03:
-            fields.append((b"x-large", b"v" * 20_000))
+        body = random.choice([b"", b"", b"y", b"y" * 30_000])
+        more = b"x-large: " + b"v" * 20_000 + b"\r\n" if random.random() < 0.03 else b""
+        method, host = random.choice([b"POST", b"HEAD", b"GET"]), random.choice([b"a.test", b""])
+        head = b"%b /%b HTTP/1.1\r\nhost: %b\r\n" % (method, random.choice([b"", b"mcp"]), host)
         room = self.room
-        self.both("ask", number, fields, end=end)
+        self.both("ask", number, head + OWN + more + b"\r\n" + body, b"http")
         if room > 0:
             peer.opened(number)
-            if not end:
-                self.asked.append(number)
+            self.asked.append(number)
 
     def _go_on(self) -> None:
         if not self.asked:
             return
         random = self._random
         stream = random.choice(self.asked)
-        match random.choices(["head", "body", "reset", "interim"], (4, 5, 1, 0.5))[0]:
-            case "head" if self._server:
+        weights = (4, 5, 1, 0.5) if self._server else (0, 0, 1, 0)
+        if not self._server and random.random() < 0.8:
+            return
+        match random.choices(["head", "body", "reset", "interim"], weights)[0]:
+            case "head":
                 reply = random.choice(REPLIES)
                 if random.random() < 0.02:
                     reply = ReplyHead(200, b"", (), LARGE)
@@ -166,7 +168,7 @@ class Twins:
                 self.both("answer", stream, reply, random.choice([-1, 0, 1_000]), end=end)
                 if end:
                     self.asked.remove(stream)
-            case "interim" if self._server:
+            case "interim":
                 self.both("head", stream, [(b":status", b"103")])
             case "reset":
                 self.both("reset", stream, random.choice([CANCEL, PROTOCOL]))
@@ -226,3 +228,40 @@ def test_what_comes_and_goes_leaves_what_hyper_h2_leaves(server: bool, part: int
             talk(Random(seed), server=server)
         except AssertionError as fault:
             raise AssertionError(f"talk(Random({seed}), server={server})") from fault
+
+
+BODY = b"\x83\x86\x84\x41\x01a"
+
+
+@pytest.mark.parametrize("server", [True, False], ids=["as server", "as client"])
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_body_may_fill_its_window_and_have_not_a_byte_more(server: bool, more: int) -> None:
+    twins = Twins(Random(1), server=server)
+    twins.apart = False
+    assert twins.hear(Frames(Random(0), server=server).greeting())
+    head = BODY
+    if not server:
+        twins.both("ask", 1, b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", b"http")
+        head = b"\x88"
+    assert twins.hear(frame(1, head, 4, 1))
+    for _ in range(3):
+        assert twins.hear(frame(0, b"x" * 16_384, 0, 1))
+    assert twins.hear(frame(0, b"x" * (16_383 + more), 0, 1)) is (more == 0)
+    twins.agree()
+
+
+def test_most_of_what_is_ordinary_takes_the_lane(monkeypatch: pytest.MonkeyPatch) -> None:
+    http2 = by_lane(server=True, streams=100)
+    http2.feed(Frames(Random(0), server=True).greeting() + frame(1, BODY, 5, 1))
+    http2.turn(0.0)
+    monkeypatch.setattr(Lane, "judge", None)  # whoever asks hyper-h2 fails
+    for stream in range(3, 203, 2):
+        http2.feed(frame(1, BODY, 4, stream) + frame(0, b"body", 1, stream))
+        http2.feed(frame(8, b"\0\0\0\1", 0, stream) + frame(8, b"\0\0\0\1"))
+        events, _ = http2.turn(0.0)
+        assert [type(event) for event in events] == [Head, Data]
+        http2.answer(stream, REPLIES[0], 4, end=False)
+        http2.body(stream, b"told", end=True)
+        assert http2.out()
+        http2.taken(stream, 4)
+    assert http2._h2.open_inbound_streams == 1

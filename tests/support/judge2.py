@@ -14,7 +14,7 @@ from hpack import Decoder
 
 from sidecar.http.h2 import Event, Http2
 from sidecar.http.h2_decoder import BlockDecoder
-from sidecar.http.h2_encoder import BlockEncoder
+from sidecar.http.h2_encoder import Asked, BlockEncoder
 from sidecar.http.h2_frames import Turn
 from sidecar.http.lines import Pair
 
@@ -33,7 +33,8 @@ class Plain(h2.connection.H2Connection):
     def head(self, number: int, fields: Sequence[Pair], *, end: bool) -> None:
         self.send_headers(number, fields, end_stream=end)
 
-    ask = head
+    def ask(self, number: int, asked: Asked, *, end: bool) -> bool:
+        return False
 
     def answer(self, number: int, block: bytes, *, end: bool) -> bool:
         return False
