@@ -111,7 +111,8 @@ class Trip:
         return replace(head, forward=edited(head.forward, *self._way.reply))
 
     def _refuse_unwelcome(self, head: ReplyHead) -> None:
-        if head.status < 400 and not any(field.name == b"grpc-status" for field in head.fields):
+        named = head.status >= 400 or head.status in self._way.action.retry.statuses
+        if not named and not any(field.name == b"grpc-status" for field in head.fields):
             return
         values = {field.name: field.value for field in head.fields}
         failure = Failure(

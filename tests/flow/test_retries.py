@@ -105,6 +105,33 @@ async def test_no_attempts_are_no_retries() -> None:
     assert dialled(flow) == []
 
 
+@pytest.mark.parametrize(("retry_on", "again"), [("302", True), ("5xx,reset", False)])
+@in_memory
+async def test_any_status_may_be_one_to_try_again_after(retry_on: str, again: bool) -> None:
+    flow = retrying(attempts=1, retryOn=retry_on)
+    caller = await flow.called("GET", "/")
+    await flow.answer(b"HTTP/1.1 302 Found\r\nlocation: /b\r\ncontent-length: 0\r\n\r\n", V1A)
+    await flow.settle(1.0)
+    assert (dialled(flow) == [V1A, V1B]) is again
+    assert (caller.heard() == b"") is again
+
+
+@pytest.mark.parametrize(
+    ("retry_on", "again"), [("5xx,503", False), ("503,envoy-ratelimited", True)]
+)
+@in_memory
+async def test_who_limits_rates_is_asked_again_only_where_that_is_named(
+    retry_on: str, again: bool
+) -> None:
+    flow = retrying(attempts=1, retryOn=retry_on)
+    caller = await flow.called("GET", "/")
+    limited = b"HTTP/1.1 503 No\r\nx-envoy-ratelimited: true\r\ncontent-length: 0\r\n\r\n"
+    await flow.answer(limited, V1A)
+    await flow.settle(1.0)
+    assert (dialled(flow) == [V1A, V1B]) is again
+    assert (caller.heard() == b"") is again
+
+
 @in_memory
 async def test_a_pause_comes_before_a_retry_and_grows() -> None:
     flow = flow_of({"route": [to()], "retries": {"attempts": 3, "retryOn": "5xx"}})
