@@ -200,19 +200,25 @@ class Rotation:
     def _bundles(self, own: str, pem: bytes) -> Bundles:
         bundles = [TrustBundle.from_pem(pem, own)]
         if self._federation is not None:
-            try:
-                bundles += self._federation.bundles()
-            except OSError as error:
-                raise StartError(f"a fetched trust bundle cannot be read: {error}") from None
-        for domain, path in self.spec.bundles:
-            try:
-                bundles.append(read_bundle(path, domain))
-            except OSError as error:
+            bundles += self._federation.bundles()
+        bundles += [self._foreign(domain, path) for domain, path in self.spec.bundles]
+        return Bundles.of(bundles)
+
+    def _foreign(self, domain: str, path: Path) -> TrustBundle:
+        """Return the roots of *domain*; the last good ones, if its file is good no more."""
+        try:
+            return read_bundle(path, domain)
+        except (OSError, StartError, IdentityError) as error:
+            last = self.current.bundles.bundle_of(domain) if self.current is not None else None
+            if last is None:
                 raise StartError(
                     f"the trust bundle of `{domain}` cannot be read: {error}",
+                    code=error.code if isinstance(error, StartError) else 1,
                     help="put its roots there as PEM, or take it out of `trustBundles`",
                 ) from None
-        return Bundles.of(bundles)
+            # Our own next certificate must not wait for somebody else's roots.
+            self._say(f"the old trust bundle of `{domain}` stays: {error}")
+            return last
 
     def _stamp(self) -> object:
         paths = [self.spec.folder / name for name in _CHANGES]

@@ -6,10 +6,12 @@ import asyncio
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.daemon import issue
+from support.mint import Mint
 
 from sidecar.ca.identity import load_identity
 from sidecar.errors import StartError
@@ -198,3 +200,32 @@ def test_files_that_nobody_renews_are_looked_at_in_no_hurry_past_their_half(site
 
     asyncio.run(told())
     assert 1 <= looks < 10
+
+
+def test_another_domains_spoilt_bundle_holds_up_no_renewal_of_ours(site: Site) -> None:
+    foreign = site.folder.parent / "other.pem"
+    foreign.parent.mkdir(exist_ok=True)
+    good = Mint(foreign.parent / "mint", "other.test").root_pem
+    foreign.write_bytes(good)
+    foreign.chmod(0o644)
+    own = site.rotation()
+    rotation = Rotation(
+        replace(own.spec, bundles=(("other.test", foreign),)),
+        site.clock,
+        lambda: 0.0,
+        site.said.append,
+    )
+
+    async def story() -> None:
+        await rotation.start()
+        first = serial(rotation)
+        assert rotation.current is not None
+        believed = rotation.current.bundles.bundle_of("other.test")
+        foreign.write_bytes(b"no roots")
+        await until(lambda: serial(rotation) != first, rotation)
+        assert rotation.current.bundles.bundle_of("other.test") == believed
+
+    asyncio.run(story())
+    assert any("the old trust bundle of `other.test` stays" in line for line in site.said)
+    with pytest.raises(StartError, match="cannot be read"):
+        Rotation(rotation.spec, site.clock, lambda: 0.0, site.said.append)._load()

@@ -1,8 +1,8 @@
 """Bundles of other trust domains that are served by URL, kept as files and never merged.
 
 Each is asked anew within its own refresh hint. What was there stays while it cannot
-be asked; how old it is, is said. A bundle without roots is taken as it is: that
-trust domain has taken everything back.
+be asked, or its file was spoilt; how old it is, is said. A bundle without roots is
+taken as it is: that trust domain has taken everything back.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ class _Kept:
     due: Due = field(default_factory=Due)
     seen: float = 0.0
     said: str = ""
+    bundle: TrustBundle | None = None  # as it was last read
+    whole: bool = True  # whether its file could be read
     retry: float = _SOONEST  # seconds, twice as many after each failure
 
 
@@ -69,7 +71,7 @@ class Federation:
         self._web = context
         self._kept = {domain: _Kept(one) for domain, one in endpoints.items()}
         for domain, kept in self._kept.items():
-            kept.seen = _time_of(self._mark(domain))
+            kept.seen = _time_of(self._mark(domain)) if self._read(domain) else 0.0
 
     def path(self, domain: str) -> Path:
         """Return the file that holds the bundle of *domain*."""
@@ -111,9 +113,7 @@ class Federation:
         except (CaAway, FetchError, IdentityError, StartError, OSError) as error:
             kept.retry = min(2 * kept.retry, _LONGEST_RETRY)
             kept.due.put_off(self._wall(), kept.retry)
-            if str(error) != kept.said:
-                kept.said = str(error)
-                self._say(f"the trust bundle of `{domain}` cannot be had: {error}")
+            self._complain(domain, error)
             return
         kept.said, kept.retry = "", _SOONEST
         wait = min(max(bundle.refresh_hint or _USUAL, _SOONEST), _LONGEST)
@@ -146,16 +146,28 @@ class Federation:
         return read_bundle(endpoint.bootstrap, domain)
 
     def _read(self, domain: str) -> TrustBundle | None:
+        """Return the bundle that is kept: the last good one, if its file is good no more."""
+        kept = self._kept[domain]
         try:
-            return read_bundle(self.path(domain), domain)
+            kept.bundle, kept.whole = read_bundle(self.path(domain), domain), True
         except FileNotFoundError:
-            return None
+            kept.bundle = None
+        except (IdentityError, StartError, OSError) as error:
+            kept.whole = False
+            self._complain(domain, error)
+        return kept.bundle
+
+    def _complain(self, domain: str, error: Exception) -> None:
+        kept = self._kept[domain]
+        if str(error) != kept.said:
+            kept.said = str(error)
+            self._say(f"the trust bundle of `{domain}` cannot be had: {error}")
 
     def _take(self, domain: str, data: bytes, bundle: TrustBundle) -> None:
         path, before = self.path(domain), self._read(domain)
         if before is not None and (bundle.sequence or 0) < (before.sequence or 0):
             raise CaAway("it serves an older bundle than before")
-        if before is None or before != bundle:
+        if before is None or before != bundle or not self._kept[domain].whole:
             self._folder.mkdir(mode=0o755, exist_ok=True)
             with locked(self._folder):
                 install(self._folder, {path.name: (data, PUBLIC)}, replace=True)

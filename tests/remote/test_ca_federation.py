@@ -12,7 +12,6 @@ import pytest
 from support.mint import Mint
 
 from sidecar.ca.desk import spiffe_bundle
-from sidecar.errors import IdentityError
 from sidecar.net.tls import Pair, ca_context
 from sidecar.remote.ca_federation import Endpoint, Federation
 from sidecar.spiffe.bundle import Bundles, TrustBundle
@@ -224,13 +223,25 @@ def test_a_bundle_without_roots_means_that_nobody_is_believed(site: Site) -> Non
     site.play(story)
 
 
-def test_a_bundle_that_others_may_write_is_an_error(site: Site) -> None:
+@pytest.mark.parametrize("spoilt", ["torn", "open to others"])
+def test_a_spoilt_file_leaves_the_last_good_bundle_and_is_mended(site: Site, spoilt: str) -> None:
     async def story(url: str) -> None:
         federation = site.federation(url)
         await federation.tend()
-        federation.path(DOMAIN).chmod(0o666)
-        with pytest.raises(Exception, match="written by others") as raised:
-            federation.bundles()
-        assert not isinstance(raised.value, IdentityError)
+        good, path = federation.bundles(), federation.path(DOMAIN)
+        if spoilt == "torn":
+            path.write_bytes(b"{")
+        else:
+            path.chmod(0o666)
+        assert federation.bundles() == good
+        assert federation.bundles() == good
+        assert len(site.said) == 1
+        again = site.federation(url)  # after a restart nobody knows the last good one
+        assert again.bundles() == []
+        assert "has not been fetched" in again.stale()
+        await again.tend()
+        assert again.bundles() == good
+        assert path.stat().st_mode & 0o777 == 0o644
+        assert site.federation(url).bundles() == good
 
     site.play(story)
