@@ -32,7 +32,7 @@ from .h2_frames import (
 )
 from .h2_head import reply_fields, request_fields
 from .h2_lane import DATA, END_STREAM, HEADERS, WINDOW_UPDATE, Lane
-from .h2_outgoing import Outgoing
+from .h2_outgoing import Queue
 from .head import ReplyHead
 from .lines import Pair
 
@@ -45,7 +45,6 @@ CALM: Final = ErrorCodes.ENHANCE_YOUR_CALM
 
 _FRAME: Final = 16_384  # bytes of a DATA frame at most, whatever the peer would take
 _HEADER_LIST: Final = 65_536  # bytes of a decoded header block; above it nothing is told
-_AHEAD: Final = 65_536  # bytes written ahead of the transport
 _STREAM_WINDOW: Final = 65_535  # bytes of a body that wait on one stream at most
 _TINY: Final = 64  # a caller's DATA frame with less is a glitch, unless it ends its stream
 
@@ -103,10 +102,8 @@ class Http2:
         "_debt",
         "_extra",
         "_h2",
-        "_stalled",
+        "_outgoing",
         "_tiny",
-        "_writing",
-        "_written",
         "broken",
     )
 
@@ -136,9 +133,7 @@ class Http2:
         self._cutter = FrameCutter(preface=server)
         self._budget = Budget(now)
         self._debt = 0.0
-        self._writing: dict[int, Outgoing] = {}  # streams with something unsent, in turn
-        self._stalled: dict[int, Outgoing] = {}  # the same, whose windows are closed
-        self._written: set[int] = set()
+        self._outgoing = Queue()
         self._extra = b""
         self.broken = False
 
@@ -194,6 +189,7 @@ class Http2:
         """Add what the frames of *turn* mean to *events*; return what they cost."""
         cost: float = turn.frames
         lane, data = self._h2, turn.data
+        quick = lane.ordinary
         judged = 0  # bytes of *data* that were judged, by whichever way
         for kind, flags, number, begin, end in turn.cuts:
             if kind != HEADERS and kind != DATA and kind != WINDOW_UPDATE:
@@ -201,7 +197,8 @@ class Http2:
             if judged < begin - FRAME_HEAD:
                 cost += self._judge(data[judged : begin - FRAME_HEAD], events)
                 judged = begin - FRAME_HEAD
-            if not lane.ordinary:
+                quick = lane.ordinary
+            if not quick:
                 continue
             if kind == DATA:
                 if flags > END_STREAM or not lane.data_came(number, flags, end - begin):
@@ -216,7 +213,7 @@ class Http2:
                 events.append(Head(number, fields, bool(flags & END_STREAM)))
                 cost -= 1
             elif lane.window_came(number, data[begin:end]):
-                self._opened(number)
+                self._outgoing.opened(number)
             else:
                 continue
             judged = end
@@ -225,14 +222,6 @@ class Http2:
     def _judge(self, data: bytes, events: list[Event]) -> float:
         """Have hyper-h2 judge what is not ordinary."""
         return sum(self._read(one, events) for one in self._h2.judge(data))
-
-    def _opened(self, stream: int) -> None:
-        """The window of *stream* has opened, or that of all."""
-        if not stream:
-            self._writing |= self._stalled
-            self._stalled.clear()
-        elif stream in self._stalled:
-            self._writing[stream] = self._stalled.pop(stream)
 
     def _read(self, event: h2.events.Event, events: list[Event]) -> float:
         """Translate one event; return what it costs beside its frame, which is counted as one."""
@@ -251,18 +240,14 @@ class Http2:
             case h2.events.InformationalResponseReceived():
                 events.append(Interim(event.stream_id, event.headers))
             case h2.events.StreamReset():
-                self._drop(event.stream_id)
+                self._outgoing.drop(event.stream_id)
                 events.append(Reset(event.stream_id, int(event.error_code or 0)))
                 return RESET
             case h2.events.WindowUpdated():
-                self._opened(event.stream_id)
+                self._outgoing.opened(event.stream_id)
             case h2.events.RemoteSettingsChanged():
-                self._opened(0)
+                self._outgoing.opened(0)
         return 0
-
-    def _drop(self, stream: int) -> None:
-        self._writing.pop(stream, None)
-        self._stalled.pop(stream, None)
 
     def _break(self, why: str, code: int) -> ProtocolError:
         self.goaway(code)
@@ -320,7 +305,7 @@ class Http2:
         try:
             self._h2.head(stream, fields, end=end)
         except StreamClosedError:
-            self._drop(stream)  # closed by the peer's fault: nobody hears it
+            self._outgoing.drop(stream)  # closed by the peer's fault: nobody hears it
         except TooManyStreamsError as error:
             raise ProtocolError(str(error)) from None
 
@@ -328,19 +313,15 @@ class Http2:
         """Send more of a body as the windows allow; what they don't waits."""
         if self.broken or not (data or end):
             return
-        outgoing = self._writing.get(stream) or self._stalled.get(stream)
-        if outgoing is None:
-            outgoing = self._writing[stream] = Outgoing()
-        outgoing.put(data, end=end)
+        self._outgoing.put(stream, data, end=end)
 
     def unsent(self, stream: int) -> int:
         """Return the bytes that wait on *stream*; its end counts as one."""
-        outgoing = self._writing.get(stream) or self._stalled.get(stream)
-        return 0 if outgoing is None else outgoing.size + outgoing.ends
+        return self._outgoing.unsent(stream)
 
     def reset(self, stream: int, code: int) -> None:
         """Break *stream* off; what waits on it is dropped."""
-        self._drop(stream)
+        self._outgoing.drop(stream)
         if not self.broken:
             try:
                 self._h2.reset(stream, code)
@@ -360,12 +341,13 @@ class Http2:
     @property
     def writing(self) -> bool:
         """Whether a stream has something unsent that its window lets through."""
-        return bool(self._writing)
+        return self._outgoing.ready
 
     def out(self) -> bytes:
         """Return what is to be sent now; call again until it is nothing."""
-        if self._writing and not self.broken:
-            self._budget.earn(self._write() * SENT)
+        if self._outgoing.ready and not self.broken:
+            most = min(_FRAME, self._h2.max_outbound_frame_size)
+            self._budget.earn(self._outgoing.write(self._h2, most) * SENT)
         data = self._h2.data_to_send()
         if self._extra:
             data, self._extra = data + self._extra, b""
@@ -373,28 +355,4 @@ class Http2:
 
     def written(self) -> Iterable[int]:
         """Return the streams of whose bodies something was sent since the last call."""
-        if not self._written:
-            return ()
-        written, self._written = self._written, set()
-        return written
-
-    def _write(self) -> int:
-        """Let the streams write, a frame each in turn; return how many frames that were."""
-        ahead = sent = 0
-        writing = self._writing
-        most = min(_FRAME, self._h2.max_outbound_frame_size)
-        while writing and ahead < _AHEAD:
-            stream = next(iter(writing))
-            outgoing = writing.pop(stream)
-            room = min(most, self._h2.local_flow_control_window(stream))
-            if room <= 0 and outgoing.size:
-                self._stalled[stream] = outgoing
-                continue
-            piece = outgoing.take(room)
-            self._h2.piece(stream, piece, end=outgoing.done)
-            ahead += len(piece) + 9
-            sent += 1
-            self._written.add(stream)
-            if outgoing.size:
-                writing[stream] = outgoing  # behind the others
-        return sent
+        return self._outgoing.written()

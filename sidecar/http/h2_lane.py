@@ -215,6 +215,13 @@ class Lane(H2Connection):
         self._write_head(number, block, end)
         return True
 
+    def room(self, number: int) -> int:
+        """Return how much of a body may be sent now. What it raises is hyper-h2's."""
+        stream = self.streams.get(number)
+        if stream is None:
+            return self.local_flow_control_window(number)
+        return min(self.outbound_flow_control_window, stream.outbound_flow_control_window)
+
     def piece(self, number: int, data: bytes, *, end: bool) -> None:
         """Send a piece of a body. What it raises is hyper-h2's."""
         stream = self.streams.get(number)

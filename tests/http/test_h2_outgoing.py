@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.http.h2_outgoing import Outgoing
+from sidecar.http.h2_outgoing import Outgoing, Queue
 
 
 @given(st.lists(st.binary(max_size=50), max_size=8), st.integers(1, 60))
@@ -33,3 +33,62 @@ def test_nothing_is_taken_where_there_is_no_room() -> None:
     outgoing = Outgoing()
     outgoing.put(b"a", end=True)
     assert (outgoing.take(0), outgoing.size, outgoing.done) == (b"", 1, False)
+
+
+class Frames:
+    """Where frames go, and the windows of streams."""
+
+    def __init__(self, windows: dict[int, int]) -> None:
+        self.windows = windows
+        self.sent: list[tuple[int, bytes, bool]] = []
+
+    def room(self, number: int) -> int:
+        return self.windows[number]
+
+    def piece(self, number: int, data: bytes, *, end: bool) -> None:
+        self.windows[number] -= len(data)
+        self.sent.append((number, data, end))
+
+
+def test_streams_take_turns_of_a_frame_each() -> None:
+    queue, way = Queue(), Frames({1: 99, 3: 99})
+    queue.put(1, b"abcde", end=True)
+    queue.put(3, b"x", end=True)
+    assert queue.write(way, 2) == 4
+    assert way.sent == [
+        (1, b"ab", False), (3, b"x", True), (1, b"cd", False), (1, b"e", True)
+    ]  # fmt: skip
+    assert (set(queue.written()), set(queue.written()), queue.ready) == ({1, 3}, set(), False)
+
+
+def test_a_stream_whose_window_is_closed_waits_until_it_opens() -> None:
+    queue, way = Queue(), Frames({1: 1, 3: 0})
+    queue.put(1, b"ab", end=True)
+    queue.put(3, b"", end=True)  # an end needs no window
+    assert queue.write(way, 9) == 2
+    assert (queue.unsent(1), queue.unsent(3), queue.ready) == (2, 0, False)
+    queue.opened(3)
+    assert not queue.ready
+    way.windows[1] = 9
+    queue.opened(1)
+    assert queue.write(way, 9) == 1
+    assert way.sent[-1] == (1, b"b", True)
+
+
+def test_when_all_windows_open_all_go_on_but_what_was_dropped() -> None:
+    queue, way = Queue(), Frames({1: 0, 3: 0})
+    queue.put(1, b"a", end=True)
+    queue.put(3, b"b", end=True)
+    queue.write(way, 9)
+    way.windows = {1: 9, 3: 9}
+    queue.drop(1)
+    queue.opened(0)
+    queue.write(way, 9)
+    assert way.sent == [(3, b"b", True)]
+
+
+def test_no_more_is_written_ahead_than_the_bound() -> None:
+    queue, way = Queue(), Frames({1: 1 << 20})
+    queue.put(1, bytes(1 << 20), end=True)
+    queue.write(way, 16_384)
+    assert sum(len(data) for _, data, _ in way.sent) == 65_536

@@ -29,6 +29,7 @@ class Plain(h2.connection.H2Connection):
         super().__init__(config)
         self.encoder = BlockEncoder()  # type: ignore[assignment]
         self.judge = self.receive_data
+        self.room = self.local_flow_control_window
 
     def head(self, number: int, fields: Sequence[Pair], *, end: bool) -> None:
         self.send_headers(number, fields, end_stream=end)
@@ -85,7 +86,7 @@ def state(http2: Http2) -> dict[str, object]:
         "sizes": (table._current_size, table._maxsize),
         "limits": (lane.decoder.max_header_list_size, lane.decoder.max_allowed_table_size),
         "buffer": (bytes(lane.incoming_buffer._data), len(lane.incoming_buffer._headers_buffer)),
-        "writing": (list(http2._writing), sorted(http2._stalled)),
+        "writing": (list(http2._outgoing._writing), sorted(http2._outgoing._stalled)),
         "budget": (getattr(http2._budget, "_left", 0), http2._debt),
         "waits": (http2.waiting, http2.slow, http2.in_block, http2.last, http2.room),
     }
