@@ -217,6 +217,7 @@ class App:
             deadlines=self._deadlines,
             serve=partial(serve, world=self._world),
             spawn=self._tasks.spawn,
+            report=self._report,
             live=self._live,
             identify=self._identify,
             streams=limits.streams,
@@ -315,8 +316,10 @@ class App:
             if not self._live:
                 break
             await asyncio.sleep(_DRAIN_STEP)
-        for down in list(self._live):
-            down.abort()
+        if self._live:
+            for down in list(self._live):
+                down.abort()
+            await asyncio.sleep(_DRAIN_STEP)  # what went on there hears of it, and is recorded
 
     async def _end(self) -> None:
         self._doors.stop()

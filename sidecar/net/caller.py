@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import select
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
@@ -17,7 +17,7 @@ from ..http.head import ReplyHead
 from ..http.lines import LineTables
 from ..policy.call import Call, Peer
 from .deadlines import Deadlines
-from .wake import Wake
+from .wake import Flow, Wake
 
 UNKNOWN: Final = -1  # a length that is not known before the end
 
@@ -26,7 +26,6 @@ class Caller(Protocol):
     """Whoever asked, while the one request is served: an HTTP/1 connection, an HTTP/2 stream."""
 
     door: Door
-    wake: Wake
     peer: Peer
     local_ip: str  # the address that the caller reached us at
     forwarded_for: bytes  # the lines that tell the server who called
@@ -34,6 +33,10 @@ class Caller(Protocol):
     half_closed: bool  # the caller sends no more, and may or may not still read
     close_after: bool  # what it speaks over serves nothing after this
     streaming: Call | None  # the call whose reply is passing, piece by piece
+
+    @property
+    def wake(self) -> Wake:
+        """Where the flow waits."""
 
     @property
     def paused(self) -> bool:
@@ -106,7 +109,11 @@ def _nobody(peer: str, why: str) -> None:
     """Tell nobody."""
 
 
-Serve: TypeAlias = Callable[[Request, Caller], Awaitable[None]]
+def _nobody_else(what: str, fault: BaseException) -> None:
+    """Tell nobody."""
+
+
+Serve: TypeAlias = Callable[[Request, Caller], Flow]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,3 +143,4 @@ class Door:
     http2: bool = True  # offered to callers over TLS
     h2c: bool = False  # taken from callers without TLS who begin with it
     broke: Callable[[str, str], None] = _nobody  # a connection was ended: its peer, and why
+    report: Callable[[str, BaseException], None] = _nobody_else  # a bug that met no rescue

@@ -1,8 +1,9 @@
 """One connection of a caller: bytes in, whole requests for the flow, bytes out.
 
-One task a connection runs `converse`, and one Wake is all it ever waits on.
-Nothing here decides anything: it cuts requests, writes replies, keeps the
-limits of size and time, and tells the flow when the caller has gone.
+It needs no task: what comes drives the flow of the one request that is served,
+and while there is none an idle connection holds nothing. Nothing here decides
+anything: it cuts requests, writes replies, keeps the limits of size and time, and
+tells the flow when the caller has gone.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from ..http.head import ReplyHead
 from ..policy.call import Call, Peer
 from .caller import Door, may_still_read
 from .deadlines import NEVER
-from .wake import Wake
+from .wake import Drive
 
 _IDLE: Final = 0
 _IN_HEAD: Final = 1
@@ -35,6 +36,7 @@ class Downstream(asyncio.Protocol):
 
     __slots__ = (
         "_chunked",
+        "_loop",
         "_phase",
         "_reader",
         "_transport",
@@ -57,7 +59,8 @@ class Downstream(asyncio.Protocol):
 
     def __init__(self, door: Door, loop: asyncio.AbstractEventLoop) -> None:
         self.door = door
-        self.wake = Wake(loop)
+        self.wake = Drive(loop, self._served)
+        self._loop = loop
         self.deadline = NEVER
         self.request: Request | None = None
         self.peer: Peer
@@ -93,7 +96,6 @@ class Downstream(asyncio.Protocol):
         door.live.add(self)
         door.deadlines.add(self)
         self._await_request()
-        door.spawn(self._converse(), "caller")
 
     def data_received(self, data: bytes) -> None:
         if self.gone:
@@ -123,7 +125,10 @@ class Downstream(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.paused = False
-        self.wake()
+        if self.request is not None and not self.busy:
+            self._serve(self.request)
+        else:
+            self.wake()
 
     def _leave(self) -> None:
         if self.gone:
@@ -137,7 +142,9 @@ class Downstream(asyncio.Protocol):
         """Have *request* served; without one, wait for the rest within the limits of time."""
         if request is not None:
             self.request = request
-            self.wake()
+            # Who does not take a reply gets no other: they would pile up here.
+            if not self.paused:
+                self._serve(request)
             return
         reader = self._reader
         if reader.wants_continue():
@@ -160,7 +167,8 @@ class Downstream(asyncio.Protocol):
 
     def allow(self, seconds: float) -> None:
         """Give what goes on *seconds* from now, and never more than the certificate's life."""
-        self.deadline = min(self.door.deadlines.now() + seconds, self.expires)
+        until = self.door.deadlines.now() + seconds
+        self.deadline = until if until < self.expires else self.expires
 
     def withdraw(self, why: str) -> None:
         """End what passes, or the connection if nothing does: it is allowed no more."""
@@ -182,46 +190,40 @@ class Downstream(asyncio.Protocol):
         elif self._reader.began:
             fault = ProtocolError("the request took too long to come", 408)
             self._reader.broken = True
-            self.request = Request(None, fault=fault)
-            self.wake()
+            self._look(Request(None, fault=fault))
         else:
             self._close()
 
     # -- the flow
 
-    async def _converse(self) -> None:
-        """One HTTP/1 connection: one exchange after the other."""
-        serve = self.door.serve
-        try:
-            while True:
-                # Who does not take a reply gets no other: they would pile up here.
-                while self.request is None or self.paused:
-                    await self.wake
-                request = self.request
-                self.deadline = self.expires
-                self.busy = True
-                self.close_after |= request.head is None or request.head.close
-                await serve(request, self)
-                del request  # who waits for the next holds nothing of this one
-                self.busy = False
-                self.streaming = None
-                if not self._next():
-                    return
-        except CallerGone:
-            return
-        finally:
-            self._close()
+    def _serve(self, request: Request) -> None:
+        """Have *request* served: of one connection, one exchange after the other."""
+        self.deadline = self.expires
+        self.busy = True
+        if request.head is None or request.head.close:
+            self.close_after = True
+        self.wake.run(self.door.serve(request, self))
 
-    def _next(self) -> bool:
-        """Look at what came meanwhile; False if this connection serves no more."""
-        if self.close_after or self.draining or self.gone:
-            return False
+    def _served(self, fault: Exception | None) -> None:
+        """The exchange is over, whatever became of it."""
+        self.busy = False
+        self.streaming = None
+        if fault is not None and not isinstance(fault, CallerGone):
+            self.door.report("a caller's exchange", fault)
+        if fault is not None or self.close_after or self.draining or self.gone:
+            self._close()
+            return
         self.request = None
         self._await_request()
         if self._reader.waiting:
+            # Not from here: of many that came at once each would run inside of the one before.
+            self._loop.call_soon(self._next)
+
+    def _next(self) -> None:
+        """Look at what came meanwhile."""
+        if self.request is None and not self.gone:
             self._transport.resume_reading()
             self._look(self._reader.next())
-        return True
 
     # -- what the flow asks
 

@@ -82,8 +82,10 @@ class Upstream(asyncio.Protocol):
             self.fault = fault
             self.abort()
         else:
-            self._hold_back()
-        self.wake()
+            # Back-pressure: what the caller does not take, the server is not read for.
+            if self.reply.waiting > self._buffer:
+                self.hold()
+        self.wake.at_once()
 
     def eof_received(self) -> bool:
         self._finish()
@@ -137,12 +139,13 @@ class Upstream(asyncio.Protocol):
 
         Raises UpstreamError if the connection was lost since it was lent.
         """
-        if self._transport is None or not self.alive:
+        transport = self._transport
+        if transport is None or self.fault is not None or transport.is_closing():
             raise UpstreamError("the connection was lost before the call was sent", sent=False)
         self.wake = wake
         self.reply.method = method
         self.served += 1
-        self._transport.write(data)
+        transport.write(data)
 
     def take(self) -> bytes:
         """Return the body that has come, and let more come."""
@@ -159,20 +162,16 @@ class Upstream(asyncio.Protocol):
             self._held = True
             transport.pause_reading()
 
-    def _hold_back(self) -> None:
-        # Back-pressure: what the caller does not take, the server is not read for.
-        if self.reply.waiting > self._buffer:
-            self.hold()
-
     @property
     def settled(self) -> bool:
         """Whether the exchange is over on both sides and another may follow."""
         transport = self._transport
         return (
             self.reply.reusable
-            and self.alive
+            and self.fault is None
             and not self._held  # a reply that nobody took: it could hear no other
             and transport is not None
+            and not transport.is_closing()
             and transport.get_write_buffer_size() == 0
         )
 

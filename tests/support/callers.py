@@ -73,6 +73,7 @@ class Callers:
             deadlines=self.deadlines,
             serve=self.serve,
             spawn=self.tasks.spawn,
+            report=lambda _, fault: self.faults.append(fault),
             live=self.live,
             identify=self.identify,
             streams=streams,

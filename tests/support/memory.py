@@ -38,7 +38,8 @@ class Pipe(asyncio.Transport):
         self.high: int | None = None  # above which a reader is slow
         self._secure = secure
         self._held = b""
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop()
+        self._loop.opened.append(self)
         protocol.connection_made(self)
 
     # What the peer does.
@@ -126,6 +127,7 @@ class MemoryLoop(asyncio.SelectorEventLoop):
         self.clock = Clock()
         super().__init__()
         self.pipes: dict[str, list[Pipe]] = {}
+        self.opened: list[Pipe] = []
         self.refuse: set[str] = set()
         self.hang: set[str] = set()
         self.on_open: Callable[[Pipe], None] = lambda pipe: None
@@ -173,9 +175,18 @@ def loop() -> MemoryLoop:
 def in_memory(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
     """Let a test that is a coroutine run on a loop of its own, in memory."""
 
+    async def whole(*args: Any, **kwargs: Any) -> None:
+        try:
+            await test(*args, **kwargs)
+        finally:
+            # What is still under way ends as it would where a process ends.
+            for pipe in loop().opened:
+                pipe.abort()
+            await loop().settle()
+
     @functools.wraps(test)
     def run(*args: Any, **kwargs: Any) -> None:
         with asyncio.Runner(loop_factory=MemoryLoop) as runner:
-            runner.run(test(*args, **kwargs))
+            runner.run(whole(*args, **kwargs))
 
     return run
