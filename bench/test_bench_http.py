@@ -12,8 +12,9 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from sidecar.http.h1 import Bounds, ReplyReader, RequestReader
-from sidecar.http.head import judge_request, read_request
+from sidecar.http.head import judge_request
 from sidecar.http.lines import LineTable
+from sidecar.http.reading import read_request
 
 BODY = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
 REPLY = (

@@ -112,9 +112,9 @@ class Trip:
 
     def _refuse_unwelcome(self, head: ReplyHead) -> None:
         named = head.status >= 400 or head.status in self._way.action.retry.statuses
-        if not named and not any(field.name == b"grpc-status" for field in head.fields):
+        if not named and not any(name == b"grpc-status" for name, _ in head.pairs):
             return
-        values = {field.name: field.value for field in head.fields}
+        values = dict(head.pairs)
         failure = Failure(
             head.status,
             grpc=values.get(b"grpc-status", b"").decode("latin-1"),
@@ -132,7 +132,7 @@ class Trip:
         ):
             sessions.forget(way.host, way.session)
             return
-        begun = next((field.value for field in head.fields if field.name == SESSION), b"")
+        begun = next((value for name, value in head.pairs if name == SESSION), b"")
         if not begun or head.status >= 300 or self._lease is None:
             return
         # What is known already is not another server's to say.

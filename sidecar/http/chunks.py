@@ -10,7 +10,7 @@ import re
 from typing import Final
 
 from ..errors import ProtocolError
-from .lines import judge_line
+from .field import judge_line
 
 # At most 16 digits: a size of 64 bits. Extensions hold no control characters.
 _SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")

@@ -14,16 +14,9 @@ from typing import Final
 
 from ..errors import ProtocolError, UpstreamError
 from .chunks import ChunkReader
-from .head import (
-    CHUNKED,
-    UNTIL_CLOSE,
-    ReplyHead,
-    RequestHead,
-    framing,
-    read_reply,
-    read_request,
-)
+from .head import CHUNKED, UNTIL_CLOSE, ReplyHead, RequestHead, framing
 from .lines import LineTable
+from .reading import read_reply, read_request, recall_reply, recall_request
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _BARE_LF: Final = re.compile(rb"(?<!\r)\n")
@@ -92,13 +85,13 @@ class RequestReader:
         Most often *data* is exactly one request, which is cut here and kept nowhere.
         """
         if not self._have and self._head is None and not self.broken:
-            end = data.find(b"\r\n\r\n") + 4
-            if 3 < end <= self._bounds.head:
-                try:
-                    head = read_request(data[:end], self._table, self._bounds.fields)
-                except ProtocolError as fault:
-                    self.broken = True
-                    return Request(None, fault=fault)
+            try:
+                known = self._next_head(data)
+            except ProtocolError as fault:
+                self.broken = True
+                return Request(None, fault=fault)
+            if known is not None:
+                head, end = known
                 if 0 <= head.length <= self._bounds.body and len(data) == end + head.length:
                     return Request(head, data[end:])
         self.feed(data)
@@ -133,15 +126,10 @@ class RequestReader:
     def _read_head(self) -> bool:
         if not self._have:
             return False
-        data = self._joined()
-        end = data.find(b"\r\n\r\n") + 4
-        if end > self._bounds.head or (end == 3 and len(data) > self._bounds.head):
-            raise ProtocolError(f"the head is over {self._bounds.head} bytes", 431)
-        if end == 3:
-            if _BARE_LF.search(data):
-                raise ProtocolError("a line ends without CR")
+        known = self._next_head(data := self._joined())
+        if known is None:
             return False
-        self._head = read_request(data[:end], self._table, self._bounds.fields)
+        self._head, end = known
         self._size = end
         if self._head.length > self._bounds.body:
             raise self._too_large()
@@ -150,6 +138,21 @@ class RequestReader:
             self._size = 0
             self._keep(data[end:])
         return True
+
+    def _next_head(self, data: bytes) -> tuple[RequestHead, int] | None:
+        """Return the head that *data* begins with and where it ends, if it is whole."""
+        bounds = self._bounds
+        known = recall_request(data, self._table)
+        if known is not None and known[1] <= bounds.head and len(known[0].pairs) <= bounds.fields:
+            return known
+        end = data.find(b"\r\n\r\n") + 4
+        if end > bounds.head or (end == 3 and len(data) > bounds.head):
+            raise ProtocolError(f"the head is over {bounds.head} bytes", 431)
+        if end == 3:
+            if _BARE_LF.search(data):
+                raise ProtocolError("a line ends without CR")
+            return None
+        return read_request(data[:end], self._table, bounds.fields), end
 
     def _read_body(self) -> Request | None:
         head = self._head
@@ -261,6 +264,12 @@ class ReplyReader:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _heads(self, data: bytes) -> bytes:
+        bounds = self._bounds
+        known = recall_reply(data, self._table)
+        if known is not None and known[1] <= bounds.head and len(known[0].pairs) <= bounds.fields:
+            head, end = known
+            self._begin_body(head)
+            return data[end:]
         while True:
             end = data.find(b"\r\n\r\n") + 4
             if end == 3 or end > self._bounds.head:

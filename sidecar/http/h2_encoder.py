@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 
 from hpack.table import HeaderTable
 
+from .field import KEPT, Pair
 from .head import ReplyHead
-from .lines import KEPT, Pair
 
 _PAIRS: Final[dict[Pair, bytes]] = {
     (name, value): bytes((0x80 | index,))

@@ -14,9 +14,11 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from ..errors import ProtocolError
+from .field import Pair
 from .h1 import Bounds
-from .head import CHUNKED, UNTIL_CLOSE, ReplyHead, RequestHead, read_reply, read_request
-from .lines import LineTable, Pair
+from .head import CHUNKED, UNTIL_CLOSE, ReplyHead, RequestHead
+from .lines import LineTable
+from .reading import read_reply, read_request
 
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
 _METHOD: Final = re.compile(rb"[A-Z]{1,32}")

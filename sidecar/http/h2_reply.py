@@ -10,10 +10,11 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from ..errors import ProtocolError
+from .field import Pair
 from .h1 import Bounds
 from .h2_head import judge_trailers, reply_head
 from .head import ReplyHead, framing
-from .lines import LineTable, Pair
+from .lines import LineTable
 
 _MOST_INTERIM: Final = 8
 _NO_BODY: Final = (204, 304)

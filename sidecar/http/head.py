@@ -1,22 +1,20 @@
-"""Heads of HTTP/1 messages: h11 judges, and its verdict on each line is remembered.
+"""Heads of HTTP/1 messages: h11 judges them, and what its fields mean is said here.
 
-Two ways lead to the same head. `judge_request` gives the whole head to our
-screen and then to h11. `read_request` puts a head together from lines that
-were judged before, and falls back to the first way for whatever it has not
-seen or finds out of the ordinary. For every byte string the two agree on
-accept, refuse and meaning. (RFC 9112, RFC 9110.)
+`judge_request` gives a whole head to our screen and then to h11. `reading` has
+quicker ways to the same head; what fields mean for the frame around a message is
+in one place for all of them. (RFC 9112, RFC 9110.)
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ..errors import ProtocolError
+from .field import Field, Pair
 from .judge import RequestLine, StatusLine, reply_by_h11, request_by_h11
-from .lines import Field, LineTable, Pair, Unseen
 from .shapes import (
     BAD_HOST,
     CODING,
@@ -55,7 +53,6 @@ class RequestHead:
 
     start: RequestLine
     host: bytes
-    fields: Sequence[Field]
     pairs: Sequence[Pair]
     forward: Sequence[bytes]
     mirrors: Sequence[Pair] = ()
@@ -72,6 +69,10 @@ class RequestHead:
         """Whether it is HTTP/1.0, which knows no chunks."""
         return self.start.http10
 
+    def bare(self) -> RequestHead:
+        """Return a copy without the fields, for other heads of the same form."""
+        return replace(self, pairs=(), forward=(), mirrors=(), request_id=b"")
+
 
 @dataclass(slots=True)
 class ReplyHead:
@@ -79,93 +80,32 @@ class ReplyHead:
 
     status: int
     start: bytes
-    fields: Sequence[Field]
+    pairs: Sequence[Pair]
     forward: Sequence[bytes]
     length: int = UNTIL_CLOSE
     close: bool = False
     content_type: bytes = b""
     content_encoding: bytes = b""
 
-
-def read_request(head: bytes, table: LineTable, max_fields: int) -> RequestHead:
-    """Return the head in *head* (its empty line included) by remembered lines.
-
-    Raises ProtocolError with the status that the caller is told.
-    """
-    lines = head.split(b"\r\n")
-    start = table.starts.get(lines[0])
-    if type(start) is not RequestLine or not 0 <= len(lines) - 4 < max_fields:
-        return _learn_request(head, lines, table, max_fields)
-    try:
-        fields = list(map(table.fields.__getitem__, lines[1:-2]))
-    except Unseen:
-        return _learn_request(head, lines, table, max_fields)
-    kinds, _, values, wires, pairs = zip(*fields, strict=True)
-    shape = table.shapes.of(kinds)
-    at_host, at_length = shape.host, shape.length
-    if not shape.ordinary or at_host < 0 or not start.origin:
-        try:
-            return _request(start, fields)
-        except _Rare:
-            return judge_request(head, max_fields)
-    return RequestHead(
-        start,
-        values[at_host],
-        fields,
-        pairs,
-        shape.forward(wires),
-        shape.mirrors(pairs),
-        int(values[at_length]) if at_length >= 0 else 0,
-        values[shape.type] if shape.type >= 0 else b"",
-        values[shape.encoding].lower() if shape.encoding >= 0 else b"",
-        start.http10 or (shape.connection >= 0 and values[shape.connection].lower() == b"close"),
-        values[shape.request_id] if shape.request_id >= 0 else b"",
-    )
+    def bare(self) -> ReplyHead:
+        """Return a copy without the fields, for other heads of the same form."""
+        return replace(self, pairs=(), forward=())
 
 
-def read_reply(head: bytes, table: LineTable, max_fields: int) -> ReplyHead:
-    """Return the reply head in *head* by remembered lines. Raises ProtocolError."""
-    lines = head.split(b"\r\n")
-    start = table.starts.get(lines[0])
-    if type(start) is not StatusLine or not 0 <= len(lines) - 4 < max_fields:
-        return _learn_reply(head, lines, table, max_fields)
-    try:
-        fields = list(map(table.fields.__getitem__, lines[1:-2]))
-    except Unseen:
-        return _learn_reply(head, lines, table, max_fields)
-    kinds, _, values, wires, _ = zip(*fields, strict=True)
-    shape = table.shapes.of(kinds)
-    if not shape.ordinary:
-        try:
-            return _reply(start, fields)
-        except _Rare:
-            return judge_reply(head, max_fields)
-    return ReplyHead(
-        start.status,
-        start.wire,
-        fields,
-        shape.forward(wires),
-        int(values[shape.length]) if shape.length >= 0 else UNTIL_CLOSE,
-        start.http10 or (shape.connection >= 0 and values[shape.connection].lower() == b"close"),
-        values[shape.type] if shape.type >= 0 else b"",
-        values[shape.encoding].lower() if shape.encoding >= 0 else b"",
-    )
-
-
-class _Rare(Exception):
+class Rare(Exception):
     """A field that stands in few heads: the whole head goes to h11."""
 
 
 def judge_request(head: bytes, max_fields: int) -> RequestHead:
     """Return the head in *head*, judged by our screen and by h11 as a whole."""
     start, fields = request_by_h11(head, max_fields)
-    return _request(start, fields, judged=True)
+    return request_of(start, fields, judged=True)
 
 
 def judge_reply(head: bytes, max_fields: int) -> ReplyHead:
     """Return the reply head in *head*, judged by our screen and by h11 as a whole."""
     start, fields = reply_by_h11(head, max_fields)
-    return _reply(start, fields, judged=True)
+    return reply_of(start, fields, judged=True)
 
 
 def framing(head: ReplyHead, method: str) -> int:
@@ -175,46 +115,18 @@ def framing(head: ReplyHead, method: str) -> int:
     return head.length
 
 
-# -- learning: h11 has judged the whole head, so each of its lines is good -------------
-
-
-def _learn_request(
-    head: bytes, lines: list[bytes], table: LineTable, max_fields: int
-) -> RequestHead:
-    start, fields = request_by_h11(head, max_fields)
-    request = _request(start, fields, judged=True)
-    if not start.http10:
-        table.keep_start(lines[0], start)
-    _keep(lines, fields, table)
-    return request
-
-
-def _learn_reply(head: bytes, lines: list[bytes], table: LineTable, max_fields: int) -> ReplyHead:
-    start, fields = reply_by_h11(head, max_fields)
-    reply = _reply(start, fields, judged=True)
-    table.keep_start(lines[0], start)
-    _keep(lines, fields, table)
-    return reply
-
-
-def _keep(lines: list[bytes], fields: list[Field], table: LineTable) -> None:
-    for line, field in zip(lines[1:-2], fields, strict=True):
-        if field.kind < RARE:
-            table.keep_field(line, field)
-
-
 # -- the meaning of a head: one place for both ways -------------------------------------
 
 
-def _request(start: RequestLine, fields: list[Field], *, judged: bool = False) -> RequestHead:
-    """Return what *start* and *fields* mean; raise _Rare for what h11 has not *judged* whole."""
+def request_of(start: RequestLine, fields: list[Field], *, judged: bool = False) -> RequestHead:
+    """Return what *start* and *fields* mean; raise Rare for what h11 has not *judged* whole."""
     host: bytes | None = None
     length = -1
     pairs = [field.pair for field in fields]
     forward: list[bytes] = []
     mirrors: list[Pair] = []
     rare: list[Field] = []
-    head = RequestHead(start, b"", fields, pairs, forward, mirrors, close=start.http10)
+    head = RequestHead(start, b"", pairs, forward, mirrors, close=start.http10)
     for field in fields:
         kind, _, value, wire, pair = field
         if kind == PASS:
@@ -248,11 +160,12 @@ def _request(start: RequestLine, fields: list[Field], *, judged: bool = False) -
         elif kind >= RARE:
             rare.append(field)
     if host is None or not start.origin:
-        _settle_target(head, host)
+        _settle_target(head, host, fields)
     if rare:
         if not judged:
-            raise _Rare
+            raise Rare
         _rare(head, rare, has_length=length >= 0)
+        _drop_listed(head, fields)
     return head
 
 
@@ -267,8 +180,6 @@ def _rare(head: RequestHead, rare: list[Field], *, has_length: bool) -> None:
             _expect(head, field)
         elif field.kind == BAD_HOST:
             raise ProtocolError("`Host` is not one host")
-    if any(field.kind == OPTIONS for field in rare):
-        _drop_listed(head)
 
 
 def _expect(head: RequestHead, field: Field) -> None:
@@ -277,10 +188,10 @@ def _expect(head: RequestHead, field: Field) -> None:
     head.expects = not head.http10
 
 
-def _settle_target(head: RequestHead, host: bytes | None) -> None:
+def _settle_target(head: RequestHead, host: bytes | None, fields: list[Field]) -> None:
     """Settle what is not the common case: no Host, or a target that is no path."""
     start = head.start
-    if any(field.kind == BAD_HOST for field in head.fields):
+    if any(field.kind == BAD_HOST for field in fields):
         raise ProtocolError("`Host` is not one host")
     if host is None:
         if not start.http10:
@@ -296,24 +207,27 @@ def _settle_target(head: RequestHead, host: bytes | None) -> None:
     head.start = RequestLine.of(start.method, absolute[2] or b"/", http10=start.http10)
 
 
-def _drop_listed(head: RequestHead | ReplyHead) -> None:
-    """Drop what `Connection` lists (RFC 9110 7.6.1)."""
+def _drop_listed(head: RequestHead | ReplyHead, fields: list[Field]) -> None:
+    """Drop what `Connection` lists (RFC 9110 7.6.1), if it lists anything."""
     listed: set[bytes] = set()
-    for field in head.fields:
+    for field in fields:
         if field.kind == OPTIONS:
             listed.update(token.strip().lower() for token in field.value.split(b","))
+    if not listed:
+        return
     if listed & _NEVER_LISTED:
         raise ProtocolError("`Connection` lists a field that is not hop-by-hop")
     head.close |= b"close" in listed
-    head.forward = [f.wire for f in head.fields if f.kind in FORWARDED and f.name not in listed]
+    head.forward = [f.wire for f in fields if f.kind in FORWARDED and f.name not in listed]
 
 
-def _reply(start: StatusLine, fields: list[Field], *, judged: bool = False) -> ReplyHead:
-    """Return what *start* and *fields* mean; raise _Rare for what h11 has not *judged* whole."""
+def reply_of(start: StatusLine, fields: list[Field], *, judged: bool = False) -> ReplyHead:
+    """Return what *start* and *fields* mean; raise Rare for what h11 has not *judged* whole."""
     length = -1
     forward: list[bytes] = []
     rare: list[Field] = []
-    head = ReplyHead(start.status, start.wire, fields, forward, UNTIL_CLOSE, start.http10)
+    pairs = [field.pair for field in fields]
+    head = ReplyHead(start.status, start.wire, pairs, forward, UNTIL_CLOSE, start.http10)
     for field in fields:
         kind, _, value, wire, _ = field
         if kind == PASS:
@@ -334,8 +248,9 @@ def _reply(start: StatusLine, fields: list[Field], *, judged: bool = False) -> R
             rare.append(field)
     if rare:
         if not judged:
-            raise _Rare
+            raise Rare
         _rare_reply(head, rare, has_length=length >= 0, http10=start.http10)
+        _drop_listed(head, fields)
     return head
 
 
@@ -347,5 +262,3 @@ def _rare_reply(head: ReplyHead, rare: list[Field], *, has_length: bool, http10:
                     "`Transfer-Encoding` beside `Content-Length` or in HTTP/1.0", 502
                 )
             head.length = CHUNKED
-    if any(field.kind == OPTIONS for field in rare):
-        _drop_listed(head)

@@ -14,7 +14,7 @@ from typing import Final
 import h11
 
 from ..errors import ProtocolError
-from .lines import Field, field_of
+from .field import Field, field_of
 
 # h11 takes these; a proxy must not: control characters, a bare CR or LF, obs-fold.
 _SCREEN: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n|\r\n[ \t]")
