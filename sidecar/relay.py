@@ -56,6 +56,14 @@ async def relay(
     record.answered = world.now()
     lease.answered(reply.head.status, record.answered)
     head = reply.head if trip is None else trip.judge(reply.head)
+    if (
+        reply.whole  # as nearly always: one JSON message, which came in one piece
+        and 0 < reply.length <= limits.reply_body_bytes
+        and head.content_type == b"application/json"
+        and not head.content_encoding
+        and not permit.duties.none
+    ):
+        return _reviewed(up.take(), head, permit, call, down, record)
     return await _Reply(up, head, permit, call, down, record, world.now, limits).run()
 
 
@@ -67,6 +75,19 @@ def _pass_interim(up: Lent, down: Caller) -> None:
         if interim.status != 100:
             down.interim(interim)
     up.reply.informational.clear()
+
+
+def _reviewed(
+    body: bytes, head: ReplyHead, permit: Permit, call: Call, down: Caller, record: Record
+) -> Verdict:
+    """Pass a whole JSON *body* on, less what the caller may not see, or refuse it."""
+    passes = review(body, permit, call, record.note)
+    if type(passes) is not bytes:
+        assert isinstance(passes, Refusal)
+        return passes
+    record.status = head.status
+    down.reply(head, len(passes), passes)
+    return permit
 
 
 class _Reply:
@@ -107,7 +128,7 @@ class _Reply:
         kind = self._kind
         if kind == b"application/json" or kind.endswith(b"+json") or not kind:
             if self.up.reply.whole and self.up.reply.waiting <= limits.reply_body_bytes:
-                return self._reviewed(self.up.take())  # as nearly always: it came in one piece
+                return self._reviewed(self.up.take())
             return await self._json()
         if kind == b"text/event-stream":
             return await self._events()
@@ -148,13 +169,7 @@ class _Reply:
         return self._reviewed(body)
 
     def _reviewed(self, body: bytes) -> Verdict:
-        """Pass a whole JSON *body* on, less what the caller may not see, or refuse it."""
-        reviewed = review(body, self.permit, self.call, self._note)
-        if type(reviewed) is Refusal:
-            return reviewed
-        assert isinstance(reviewed, bytes)
-        self._whole(len(reviewed), reviewed)
-        return self.permit
+        return _reviewed(body, self.head, self.permit, self.call, self.down, self.record)
 
     async def _events(self) -> Verdict:
         """Pass an event stream on, each event once it is whole and reviewed."""
@@ -286,16 +301,13 @@ class _Reply:
     def _event(self, event: Event) -> bytes:
         if not event.data:
             return event.raw
-        reviewed = review(event.data, self.permit, self.call, self._note)
+        reviewed = review(event.data, self.permit, self.call, self.record.note)
         if type(reviewed) is Refusal:
             # Now, and not only at the end: the caller may leave with what it got.
             self.verdict = self.record.verdict = reviewed
             return write_event(refusal_message(reviewed, self.record), like=event)
         assert isinstance(reviewed, bytes)
         return event.raw if reviewed is event.data else write_event(reviewed, like=event)
-
-    def _note(self, finding: Finding) -> None:
-        self.record.finding = finding
 
 
 def _opens_json(body: bytes) -> bool:

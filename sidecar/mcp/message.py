@@ -86,7 +86,8 @@ def parse(body: bytes, max_depth: int = MAX_DEPTH) -> Message:
     value = _load(body)
     if type(value) is not dict:
         raise MessageError(_not_an_object(value), NOT_A_MESSAGE)
-    text = leaves(value, max_depth)
+    # A parser takes NUL for an error where it stands as it is: only an escape can hide it.
+    text = leaves(value, max_depth, escapes=b"\\" in body)
     if value.get("jsonrpc") != "2.0":
         twins.VERSION.refuse_twins(value)
         raise MessageError('`jsonrpc` is not "2.0"', NOT_A_MESSAGE)
@@ -119,13 +120,14 @@ def refused_id(body: bytes) -> Id:
         return None
 
 
-def leaves(value: object, max_depth: int = MAX_DEPTH) -> str:
+def leaves(value: object, max_depth: int = MAX_DEPTH, *, escapes: bool = True) -> str:
     """Return every string in a parsed *value*, keys too, joined by `SEPARATOR`.
 
     Outer values come before inner ones, and of an object first its keys, then its
     values. One walk serves the scan and proves what the parser does not: raises
     `MessageError` if a string holds NUL, a number is not finite, or objects and
-    arrays are nested deeper than *max_depth*.
+    arrays are nested deeper than *max_depth*. NUL is looked for unless the JSON has no
+    *escapes*.
     """
     found: list[str] = []
     # The list grows while it is walked: whoever is in it will have its children added.
@@ -146,7 +148,7 @@ def leaves(value: object, max_depth: int = MAX_DEPTH) -> str:
     if len(containers) > max_depth + 1 and _is_deeper(value, max_depth):
         raise MessageError(f"nested deeper than {max_depth} levels", NOT_JSON)
     text = SEPARATOR.join(found)
-    if found and text.count(SEPARATOR) >= len(found):
+    if escapes and found and text.count(SEPARATOR) >= len(found):
         raise MessageError("a string holds NUL", NOT_JSON)
     return text
 
@@ -212,11 +214,11 @@ def _response(value: JsonObject, text: str) -> Message:
 def _calling(value: JsonObject, text: str) -> Message:
     """Read a request or a notification and what it acts on."""
     method = value["method"]
-    if type(method) is not str or not method or not method.isprintable():
+    known = METHODS.get(method) if type(method) is str else None
+    if type(method) is not str or (known is None and not (method and method.isprintable())):
         raise MessageError("`method` is not a string of printable characters", NOT_A_MESSAGE)
     if "result" in value or "error" in value:
         raise MessageError("`method` beside `result` or `error`", NOT_A_MESSAGE)
-    known = METHODS.get(method)
     if "id" in value:
         kind: Kind = REQUEST
         given = value["id"]

@@ -34,6 +34,10 @@ _OVERRIDES: Final = frozenset(
     }
 )
 _TOLD: Final = _MIRRORS | _OVERRIDES
+# The versions of the legacy era, as a header that stands alone tells them.
+_LEGACY: Final = frozenset(
+    (_VERSION, date) for date in (b"2024-11-05", b"2025-03-26", b"2025-06-18", b"2025-11-25")
+)
 _INTEGER: Final = re.compile(r"(-?[0-9]{1,20})(?:\.0{1,20})?")
 _NAME_REQUIRED: Final = frozenset({"tools/call", "prompts/get", "resources/read"})
 
@@ -48,6 +52,9 @@ def check_headers(message: Message, headers: Sequence[tuple[bytes, bytes]]) -> N
     the tool alone says which one it mirrors. Headers that would have some servers read
     another method or path are refused (-32600).
     """
+    version = version_of(message.params)
+    if version is None and (not headers or (len(headers) == 1 and headers[0] in _LEGACY)):
+        return  # as nearly all of the legacy era
     mirrors: dict[bytes, str] = {}
     for name, value in headers:
         if name in _TOLD:
@@ -56,7 +63,6 @@ def check_headers(message: Message, headers: Sequence[tuple[bytes, bytes]]) -> N
             if name in mirrors:
                 raise _mismatch(name, "is there more than once")
             mirrors[name] = value.decode("latin-1")
-    version = version_of(message.params)
     if not mirrors and version is None:
         return
     _check_version(mirrors.get(_VERSION), version)

@@ -103,7 +103,12 @@ class Cluster:
 
         Calls of one *key* go to one endpoint, and with *at* to that one or nowhere.
         """
-        endpoint = self._at(at) if at else self._pick(avoid, now, key)
+        if at:
+            endpoint = self._at(at)
+        elif avoid:
+            endpoint = self._pick(avoid, now, key)
+        else:
+            endpoint = self.balancer.pick(self._all, now, key=key)
         if endpoint is None:
             return GONE if at else none_fit(self.outlier.next_return(now))
         counters = self.counters
@@ -149,8 +154,6 @@ class Cluster:
         return endpoint if fit else None
 
     def _pick(self, avoid: Sequence[str], now: float, key: bytes | None = None) -> Endpoint | None:
-        if not avoid:
-            return self.balancer.pick(self._all, now, key=key)
         shunned = tuple(self.endpoints[a] for a in avoid if a in self.endpoints)
         return self.balancer.pick(self._all, now, shunned, key)
 

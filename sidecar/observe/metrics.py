@@ -50,10 +50,6 @@ class _Histogram:
         self.counts = [0] * (len(bounds) + 1)
         self.sum = 0.0
 
-    def observe(self, value: float) -> None:
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.sum += value
-
     @classmethod
     def total(cls, bounds: tuple[float, ...], parts: Iterable[_Histogram]) -> _Histogram:
         """Return the sum of histograms that have the same *bounds*."""
@@ -68,7 +64,7 @@ class _Histogram:
         return list(zip(names, accumulate(self.counts), strict=True))
 
 
-class _Series:
+class Series:
     """What is counted of exchanges that have their labels and their status in common."""
 
     __slots__ = ("count", "duration", "labels", "overhead", "status")
@@ -79,6 +75,16 @@ class _Series:
         self.count = 0
         self.overhead = _Histogram(_OVERHEAD)
         self.duration = _Histogram(_DURATION)
+
+    def add(self, overhead: float, duration: float | None) -> None:
+        """Count one more; *duration* is the server's, None where none was asked. Seconds."""
+        self.count += 1
+        mine, theirs = self.overhead, self.duration
+        mine.counts[bisect_left(_OVERHEAD, overhead)] += 1
+        mine.sum += overhead
+        if duration is not None:
+            theirs.counts[bisect_left(_DURATION, duration)] += 1
+            theirs.sum += duration
 
 
 class Metrics(Collector):
@@ -94,7 +100,7 @@ class Metrics(Collector):
         self._max_tools = max_tools
         self._gauges = gauges
         self._tools: set[str] = set()
-        self._series: dict[tuple[str, str, str, str, int], _Series] = {}
+        self._series: dict[tuple[str, str, str, str, int], Series] = {}
         self._tokens: dict[str, int] = {}  # what the tokens of calls came to
         self.faults = 0  # bugs that met the rescue
         self.lost_lines = 0  # access lines that could not be written
@@ -104,8 +110,11 @@ class Metrics(Collector):
         self.registry = CollectorRegistry(auto_describe=False)
         self.registry.register(self)
 
-    def count(self, record: Record, ended: float, overhead: float) -> None:
-        """Count one exchange that *ended* (on the loop's clock); *overhead* was ours. Seconds."""
+    def count(self, record: Record, ended: float, overhead: float) -> Series:
+        """Count one exchange that *ended* (on the loop's clock); *overhead* was ours. Seconds.
+
+        Return what it was counted in: another of its kind can be added there straight away.
+        """
         call = record.call
         message = call.message if call is not None else None
         method, tool = ("", "") if message is None else (message.method, message.tool or "")
@@ -114,15 +123,13 @@ class Metrics(Collector):
         series = self._series.get((method, tool, verdict, reason, record.status))
         if series is None:
             series = self._new(method, tool, verdict, reason, record.status)
-        series.count += 1
-        series.overhead.observe(overhead)
-        if record.sent:
-            series.duration.observe(ended - record.sent)
+        series.add(overhead, ended - record.sent if record.sent else None)
         if call is not None and call.checked is not None:
             outcome = call.checked.outcome
             self._tokens[outcome] = self._tokens.get(outcome, 0) + 1
+        return series
 
-    def _new(self, method: str, tool: str, verdict: str, reason: str, status: int) -> _Series:
+    def _new(self, method: str, tool: str, verdict: str, reason: str, status: int) -> Series:
         """Return the series for names that may be a caller's invention; there are only so many."""
         if method and method not in METHODS:
             method = "notifications" if method.startswith(NOTIFICATIONS) else _OTHER
@@ -135,9 +142,9 @@ class Metrics(Collector):
         # An upstream's status is its own invention too.
         known = status if status in _STATUSES else status // 100 * 100
         labels = (method, tool, verdict, reason)
-        return self._series.setdefault((*labels, known), _Series(labels, known))
+        return self._series.setdefault((*labels, known), Series(labels, known))
 
-    def _by(self, key: Callable[[_Series], _Key]) -> dict[_Key, int]:
+    def _by(self, key: Callable[[Series], _Key]) -> dict[_Key, int]:
         found: dict[_Key, int] = {}
         for series in self._series.values():
             found[key(series)] = found.get(key(series), 0) + series.count

@@ -6,8 +6,9 @@ exchange is over. Arguments and results are never part of it.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from ..mcp.message import Message
 from ..policy.call import Call, Peer
@@ -16,6 +17,8 @@ from ..policy.verdict import Finding, Permit, Refusal, Verdict
 _LONGEST_ID: Final = 128  # bytes of a caller's own request id that are kept
 _MOST_AUDITED: Final = 16  # AUDIT rules that one line names
 _LONGEST: Final = 512  # characters of a caller's text that a record keeps
+
+Kind: TypeAlias = tuple[Hashable, ...]
 
 
 @dataclass(slots=True)
@@ -51,12 +54,36 @@ class Record:
         verdict = self.verdict
         return verdict.reason.value if type(verdict) is Refusal else ""
 
+    def note(self, finding: Finding) -> None:
+        """Write down a finding that refuses nothing."""
+        self.finding = finding
+
     def overhead(self, ended: float) -> float:
         """Return the seconds that were spent here and not in waiting for the server."""
         if not self.sent:
             return ended - self.started
         waited = (self.answered or ended) - self.sent
         return max(0.0, ended - self.started - waited)
+
+    @property
+    def kind(self) -> Kind | None:
+        """What all records share whose lines differ in id and times alone.
+
+        None for one that is not as nearly all are: one allowed message, passed on as it
+        came, with nothing more to say of it.
+        """
+        call = self.call
+        if call is None or type(self.verdict) is not Permit or call.message is None:
+            return None
+        if self.broken or self.cluster or self.retries or self.finding is not None:
+            return None
+        if call.own_id or call.audited or call.shadowed is not None or call.checked is not None:
+            return None
+        method = call.message.method
+        if len(call.path) + len(method) > _LONGEST:
+            return None
+        told = (self.peer, call.method, call.path, method, call.message.tool)
+        return (*told, self.verdict, self.status, self.upstream)
 
     def line(self, ts: str, overhead: float) -> dict[str, object]:
         """Return the access line: its fixed fields, and what else there is to say."""

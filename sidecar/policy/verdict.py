@@ -129,9 +129,12 @@ class Duties:
         return self.inspect is None and self.watch is None and self.hidden is None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Permit:
-    """Leave to forward one call; only `policy` makes one, and a lease takes nothing else."""
+    """Leave to forward one call; only `policy` makes one, and a lease takes nothing else.
+
+    Policies make one a rule, so that two are alike only if they are the same.
+    """
 
     rule: RuleRef | None = None
     duties: Duties = field(default_factory=Duties)
