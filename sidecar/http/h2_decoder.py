@@ -17,8 +17,8 @@ from hpack.hpack import Decoder
 from hpack.struct import HeaderTuple
 from hpack.table import HeaderTable
 
+from .field import Pair
 from .h2_huffman import read_huffman
-from .lines import Pair
 
 _STATIC: Final[Sequence[Pair]] = [(name, value) for name, value in HeaderTable.STATIC_TABLE]
 _FIRST: Final = len(_STATIC) + 1  # the place of the latest entry of the dynamic table
