@@ -19,7 +19,6 @@ from h2.exceptions import StreamClosedError, TooManyStreamsError
 from h2.settings import SettingCodes, Settings
 
 from ..errors import ProtocolError
-from .field import Pair
 from .h2_budget import RESET, SENT, Budget
 from .h2_encoder import write_reply, write_request
 from .h2_frames import (
@@ -35,6 +34,7 @@ from .h2_head import reply_fields, request_fields
 from .h2_lane import DATA, END_STREAM, HEADERS, WINDOW_UPDATE, Lane
 from .h2_outgoing import Queue
 from .head import ReplyHead
+from .lines import Pair
 
 NO_ERROR: Final = ErrorCodes.NO_ERROR
 PROTOCOL: Final = ErrorCodes.PROTOCOL_ERROR

@@ -18,9 +18,9 @@ from h2.stream import H2Stream, StreamClosedBy, StreamState
 from h2.windows import WindowManager
 from hpack import Encoder
 
-from .field import Pair
 from .h2_decoder import BlockDecoder
 from .h2_encoder import Asked, BlockEncoder
+from .lines import Pair
 
 DATA: Final = 0
 HEADERS: Final = 1

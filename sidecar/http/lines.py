@@ -15,6 +15,7 @@ from .field import (
     PLAIN_REPLY,
     PLAIN_REQUEST,
     Field,
+    Pair as Pair,
     is_length,
     is_value,
     judge_line,

@@ -12,11 +12,11 @@ import pytest
 from h2.config import H2Configuration
 from hpack import Decoder
 
-from sidecar.http.field import Pair
 from sidecar.http.h2 import Event, Http2
 from sidecar.http.h2_decoder import BlockDecoder
 from sidecar.http.h2_encoder import Asked, BlockEncoder
 from sidecar.http.h2_frames import Turn
+from sidecar.http.lines import Pair
 
 
 class Plain(h2.connection.H2Connection):
