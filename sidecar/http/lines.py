@@ -15,11 +15,13 @@ from .field import (
     PLAIN_REPLY,
     PLAIN_REQUEST,
     Field,
-    Pair as Pair,
     is_length,
     is_value,
     judge_line,
     new_field,
+)
+from .field import (
+    Pair as Pair,
 )
 from .shapes import LENGTH, Shapes
 from .template import Templates
