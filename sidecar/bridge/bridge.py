@@ -120,7 +120,7 @@ class Bridge:
             elif message.kind is REQUEST:
                 session.ask(message, body, answer)
             else:
-                session.tell(body, answer)
+                session.tell(message, body, answer)
         elif message.method == "initialize":
             self._begin(question, message, answer)
         else:

@@ -54,6 +54,7 @@ class Child(asyncio.SubprocessProtocol):
         self._transport: asyncio.SubprocessTransport | None = None
         self._next_step = inf  # when the end goes on
         self._termed = False
+        self._held = False
         self.started_at = nursery.now()
         self.pid = 0
         self.spoke = False
@@ -122,8 +123,9 @@ class Child(asyncio.SubprocessProtocol):
     def hold(self, held: bool) -> None:
         """Stop reading what it says, or go on."""
         pipe = None if self._transport is None else self._transport.get_pipe_transport(1)
-        if pipe is None or self.over:
+        if pipe is None or self.over or held == self._held:
             return
+        self._held = held
         stdout = cast(asyncio.ReadTransport, pipe)
         if held:
             stdout.pause_reading()

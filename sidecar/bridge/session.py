@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from typing import Final
 
 from ..config.stdio import StdioSpec
 from ..errors import MessageError
+from ..mcp.edit import error_reply
 from ..mcp.lines import as_line
 from ..mcp.message import RESPONSE, Id, Message, parse, refused_id
-from ..mcp.rename import PROGRESS, TOKEN, found
+from ..mcp.rename import CANCELLED, PROGRESS, TOKEN, found
 from ..policy.verdict import Reason
 from .answers import fault, refuse
 from .child import Child
@@ -25,6 +27,7 @@ from .wire import Answer, Headers
 
 STREAM_AFTER: Final = 1.0  # seconds; a call that takes longer is answered by a stream
 QUIET_AFTER: Final = 15.0
+_LAST_WORD: Final = 1.0  # for the answer to a call that is cancelled
 DEEPEST: Final = 200  # the proxy has its own limit
 _COMMON: Final = 0
 _PRIMED: Final = "2025-11-25"  # the first version that has events without data
@@ -40,6 +43,7 @@ class _Stream:
     token: object = None
     answer: Answer | None = None
     sent: int = 0
+    cancelled_at: float = inf
 
     @property
     def read(self) -> bool:
@@ -87,7 +91,7 @@ class Session:
         if message.id in self._calls:
             refuse(answer, message.id, Reason.INVALID, "a call with this id is under way")
             return
-        if len(self._calls) >= self._spec.calls or not self.child.tell(as_line(body)):
+        if not self._has_room() or not self.child.tell(as_line(body)):
             refuse(answer, message.id, Reason.OVERLOADED, _FULL, 1.0)
             return
         self._numbers += 1
@@ -98,13 +102,32 @@ class Session:
         answer.gone = partial(self._left, call)
         answer.eased = self._eased
 
-    def tell(self, body: bytes, answer: Answer) -> None:
+    def _has_room(self) -> bool:
+        """Whether another call may be under way; one that nobody waits for makes room."""
+        if len(self._calls) < self._spec.calls:
+            return True
+        left = next((id for id, call in self._calls.items() if not call.read), None)
+        if left is not None:
+            self._drop(left)
+        return left is not None
+
+    def _drop(self, id: Id) -> _Stream:
+        call = self._calls.pop(id)
+        self._tokens.pop(call.token, None)
+        return call
+
+    def tell(self, message: Message, body: bytes, answer: Answer) -> None:
         """Hand on what has no answer: a notification, or the caller's own answer."""
         self.used_at = self._now()
-        if self.child.tell(as_line(body)):
-            answer.whole(202)
-        else:
+        if not self.child.tell(as_line(body)):
             refuse(answer, None, Reason.OVERLOADED, _FULL, 1.0)
+            return
+        answer.whole(202)
+        cancelled = found(message, CANCELLED)
+        if message.method == "notifications/cancelled" and type(cancelled) in (str, int):
+            call = self._calls.get(cancelled)  # type: ignore[call-overload]
+            if call is not None:
+                call.cancelled_at = self._now()
 
     def listen(self, last: bytes, answer: Answer) -> None:
         """Let *answer* carry what is of no call, or what came behind the event *last*."""
@@ -159,11 +182,10 @@ class Session:
         if message.kind is not RESPONSE:
             self._emit(self._related(message), line)
             return
-        call = self._calls.pop(message.id, None)
-        if call is None:
+        if message.id in self._calls:
+            self._finish(self._drop(message.id), message, line)
+        else:
             self._odd("an answer to nothing that is asked", line)
-            return
-        self._finish(call, message, line)
 
     def _related(self, message: Message) -> _Stream:
         by_token = self._tokens.get(_token(found(message, PROGRESS)))
@@ -189,7 +211,6 @@ class Session:
             self.child.hold(True)
 
     def _finish(self, call: _Stream, message: Message, line: bytes) -> None:
-        self._tokens.pop(call.token, None)
         if not self._begun:
             self._begin(message)
         answer = call.answer
@@ -210,12 +231,13 @@ class Session:
 
     def _fail_unread(self, line: bytes) -> None:
         """Answer a call whose answer nobody can read: nothing better will come."""
-        call = self._calls.pop(refused_id(line), None) if b'"method"' not in line else None
-        if call is not None:
-            self._fail(call, Reason.UPSTREAM, "the server's answer is no JSON-RPC message")
+        id = refused_id(line)
+        if id in self._calls and b'"method"' not in line:
+            self._fail(
+                self._drop(id), Reason.UPSTREAM, "the server's answer is no JSON-RPC message"
+            )
 
     def _fail(self, call: _Stream, reason: Reason, message: str) -> None:
-        self._tokens.pop(call.token, None)
         answer = call.answer
         if answer is None or not answer.open:
             return
@@ -232,6 +254,9 @@ class Session:
 
     def look(self, now: float) -> None:
         """Do what is due: a call that takes long becomes a stream, and streams stay warm."""
+        self._eased()
+        for id in [id for id, one in self._calls.items() if now > one.cancelled_at + _LAST_WORD]:
+            self._end_cancelled(self._drop(id))
         for stream in (self._common, *self._calls.values()):
             answer = stream.answer
             if answer is None or not answer.open:
@@ -241,6 +266,17 @@ class Session:
             elif not answer.streaming and self._begun and now - answer.asked_at > STREAM_AFTER:
                 answer.stream(self._headers())
                 self._prime(stream)
+
+    def _end_cancelled(self, call: _Stream) -> None:
+        """Answer a call that its caller has cancelled: most programs say nothing more of it."""
+        answer, ended = call.answer, error_reply(call.id, 0, "Request cancelled")
+        if answer is None or not answer.open:
+            return
+        if answer.streaming:
+            answer.event(ended, now=self._now())
+            answer.end()
+        else:
+            answer.whole(200, ended)
 
     def _prime(self, stream: _Stream) -> None:
         """Give a stream its first id, so that its reader can come back (2025-11-25)."""

@@ -183,6 +183,7 @@ class Stateless:
 
     def look(self, now: float) -> None:
         """Do what is due: a request that takes long gets a stream, and streams stay warm."""
+        self._eased()
         for call in self._calls.values():
             since = call.answer.spoke_at
             if now - since > (QUIET_AFTER if call.answer.streaming else STREAM_AFTER):
