@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 from functools import partial
+from ipaddress import ip_network
 from typing import Final, TypeVar
 
 import h11
@@ -33,7 +34,7 @@ T = TypeVar("T")
 _MOST_HEAD: Final = 8_192  # bytes of a request's head
 _PATIENCE: Final = 10.0  # seconds for a handshake, and for a question with its answer
 _MOST_CONNECTIONS: Final = 512
-_MOST_OF_ONE: Final = 128  # connections from one address: nobody keeps all others out
+_MOST_OF_ONE: Final = 128  # connections from one neighbourhood: nobody keeps all others out
 _TEND_EVERY: Final = 1.0  # seconds
 _OWN_TTL: Final = 86400.0
 _PIECE: Final = 16_384
@@ -122,10 +123,11 @@ class CaServer:
                 await asyncio.sleep(0.2)
                 continue
             ip = str(address[0])
-            if self._live[ip] >= _MOST_OF_ONE or self._live.total() >= _MOST_CONNECTIONS:
+            who = neighbourhood(ip)
+            if self._live[who] >= _MOST_OF_ONE or self._live.total() >= _MOST_CONNECTIONS:
                 sock.close()
                 continue
-            self._live[ip] += 1
+            self._live[who] += 1
             self._tasks.spawn(self._welcome(sock, ip), "a caller of the CA")
 
     async def _welcome(self, sock: socket.socket, ip: str) -> None:
@@ -145,9 +147,10 @@ class CaServer:
         except (OSError, TimeoutError, h11.ProtocolError):
             pass  # who cannot ask sees the closed connection
         finally:
-            self._live[ip] -= 1
-            if not self._live[ip]:
-                del self._live[ip]
+            who = neighbourhood(ip)
+            self._live[who] -= 1
+            if not self._live[who]:
+                del self._live[who]
             if transport is not None:
                 transport.abort()  # who does not take the end is not waited for any longer
             else:
@@ -194,6 +197,13 @@ class CaServer:
             case b"POST", b"/v1/renew":
                 return partial(desk.renew, chain, body, ip, now)
         return None
+
+
+def neighbourhood(ip: str) -> str:
+    """Return what counts as one address: of IPv6, the /64 that a single machine may have."""
+    if ":" not in ip:
+        return ip
+    return str(ip_network((ip.partition("%")[0], 64), strict=False))
 
 
 async def _question(

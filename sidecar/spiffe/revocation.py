@@ -17,8 +17,9 @@ import jiter
 from ..errors import IdentityError
 from .id import SpiffeId, parse_trust_domain
 
-MAX_ENTRIES: Final = 10_000
-MAX_DOCUMENT: Final = 2 * 1024 * 1024  # bytes
+MAX_ENTRIES: Final = 20_000  # of serials alone, about as many as fit into the document
+MAX_DOCUMENT: Final = 1024 * 1024  # bytes; no file that is kept may be larger
+_HINT: Final = 64  # bytes that a refresh hint may add
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,8 @@ class Revocations:
             authorities=self.authorities if authorities is None else frozenset(authorities),
         )
         changed.check_size()
+        if len(changed.document()) > MAX_DOCUMENT - _HINT:  # whoever reads it would refuse it
+            raise IdentityError("too_large", f"the deny list would be over {MAX_DOCUMENT} bytes")
         return changed
 
 

@@ -22,7 +22,7 @@ from sidecar.ca.ledger import entries
 from sidecar.ca.store import key_pem, make_ca, new_key
 from sidecar.ca.turnover import load_root_key, rotate
 from sidecar.remote.ca_client import _request
-from sidecar.remote.ca_server import CaServer
+from sidecar.remote.ca_server import CaServer, neighbourhood
 from sidecar.spiffe.id import SpiffeId
 
 FILES = SpiffeId.of_short("mcp-prod/files")
@@ -247,3 +247,16 @@ def shown(site: Site) -> x509.Certificate:
     with site.context().wrap_socket(raw) as secure:
         assert secure.version() == "TLSv1.3"
         return x509.load_der_x509_certificate(secure.getpeercert(True) or b"")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("192.0.2.1", "192.0.2.2", False),
+        ("2001:db8::1", "2001:db8::ffff:2", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("fe80::1%eth0", "fe80::2%eth1", True),
+    ],
+)
+def test_whoever_has_a_network_of_addresses_counts_as_one(one: str, other: str, same: bool) -> None:
+    assert (neighbourhood(one) == neighbourhood(other)) is same

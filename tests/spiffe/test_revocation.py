@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.ca.files import MAX_FILE
 from sidecar.errors import IdentityError
 from sidecar.spiffe.id import SpiffeId
 from sidecar.spiffe.revocation import MAX_DOCUMENT, MAX_ENTRIES, Revocations
@@ -93,3 +94,9 @@ def test_it_is_bounded() -> None:
         Revocations.parse(json.dumps(whole).encode())
     with pytest.raises(IdentityError, match="bytes"):
         Revocations.parse(b" " * (MAX_DOCUMENT + 1))
+    long = [f"spiffe://cluster.local/{number}/{'x' * 2000}" for number in range(520)]
+    with pytest.raises(IdentityError, match="bytes"):
+        LIST.with_changes(0, ids=long)
+    most = LIST.with_changes(0, serials={1 << 127 | one: 1.79e9 for one in range(MAX_ENTRIES - 9)})
+    assert Revocations.parse(most.document()) == most
+    assert MAX_DOCUMENT <= MAX_FILE
