@@ -218,15 +218,13 @@ class Bridge:
         spec = self.spec
         theirs = [one for one, tenant in self._children.items() if tenant.caller == caller]
         living = [self._children[one] for one in theirs if not self._children[one].over]
-        full = len(self._children) >= spec.children
-        if full or len(theirs) >= 2 * spec.children_per_caller:
-            return False
-        if len(living) < spec.children_per_caller:
+        full = len(self._children) >= spec.children or len(theirs) >= 2 * spec.children_per_caller
+        if not full and len(living) < spec.children_per_caller:
             return True
         idle = [tenant for tenant in living if not tenant.busy]
         if idle:
             min(idle, key=lambda tenant: tenant.used_at).close("its caller needs another one")
-        return bool(idle)
+        return bool(idle) and not full  # where all is full, there is room once that one has ended
 
     def _forget(self, session: Session) -> None:
         self._sessions.pop(session.id.encode(), None)

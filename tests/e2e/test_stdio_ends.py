@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.stdio_world import World, alive, gone, programs, said
+from support.stdio_world import World, alive, children, command, gone, programs, said
 from support.wire import eventually
 
 pytestmark = pytest.mark.timeout(120)
@@ -143,6 +143,30 @@ def test_no_program_outlives_the_sidecar(tmp_path: Path, number: signal.Signals)
         world.daemon.process.signal(number)
         world.daemon.process.wait()
         gone(*pids)
+
+
+def test_a_guard_that_is_killed_is_replaced(tmp_path: Path) -> None:
+    with programs(tmp_path) as world:
+        pid = world.begin().call("orphan")
+        parent = world.daemon.process.pid
+        [guard] = [one for one in children(parent) if b"killpg" in command(one)]
+        os.kill(guard, signal.SIGKILL)
+        eventually(lambda: "is started again" in world.daemon.said(), "another guard")
+        eventually(lambda: any(b"killpg" in command(x) for x in children(parent)), "its start")
+        world.daemon.process.signal(signal.SIGKILL)
+        world.daemon.process.wait()
+        gone(pid)
+
+
+def test_where_all_places_are_taken_the_next_caller_is_told_to_wait(tmp_path: Path) -> None:
+    with programs(tmp_path, children=2, childrenPerCaller=2) as world:
+        first = world.begin("agent/alice")
+        world.begin("agent/alice")
+        reply = world.ask("agent/bob", "whoami")
+        assert (reply.status, reply.get("retry-after")) == (503, "1")
+        assert first.use("DELETE").status == 200
+        eventually(lambda: world.ask("agent/bob", "whoami").status == 200, "room")
+        assert world.metric("refused_total") >= 1
 
 
 def test_sessions_stay_over_a_reload_and_new_ones_have_what_is_written_now(tmp_path: Path) -> None:

@@ -177,6 +177,19 @@ def alive(pid: int) -> bool:
         return False
 
 
+def children(pid: int) -> list[int]:
+    """Return the processes that *pid* has started."""
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(one) for one in found]
+
+
+def command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 def gone(*pids: int) -> None:
     """Wait until none of the processes is there."""
     eventually(lambda: not any(alive(pid) for pid in pids), f"the end of {pids}")
