@@ -46,6 +46,12 @@ def test_one_service_builds_the_image_and_all_use_it() -> None:
     assert [name for name, one in SERVICES.items() if "build" in one] == ["ca-init"]
 
 
+@each_service
+def test_a_config_may_be_read_by_the_images_user(name: str) -> None:
+    """Compose from 2.34 on writes what is told inline as root's, of mode 0440."""
+    assert {one["mode"] for one in SERVICES[name].get("configs", [])} <= {0o444}
+
+
 def test_all_that_is_declared_is_used() -> None:
     used = {one.split(":")[0] for x in SERVICES.values() for one in x.get("volumes", [])}
     assert used == DOCUMENT["volumes"].keys()

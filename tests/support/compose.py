@@ -2,8 +2,8 @@
 
 What the file says is done as an engine would: services in the order of `depends_on` and its
 conditions, a network namespace for each (or another's), names in /etc/hosts, volumes that begin
-as the folder of the image that they cover, configs of root's that anybody may read, the image's
-user, environment and entry point. The image itself is read-only to all of them.
+as the folder of the image that they cover, configs of root's and of no more than their mode, the
+image's user, environment and entry point. The image itself is read-only to all of them.
 """
 
 from __future__ import annotations
@@ -214,7 +214,7 @@ class Compose:
         for config in self._config_of(name):
             target = config["target"]
             self._make_place(self._roots[name] / target[1:])
-            yield "-ro", self._config(config["source"]), target
+            yield "-ro", self._config(config), target
 
     def _volume(self, name: str, target: str) -> Path:
         """Return the volume *name*, new ones as the folder of the image that they cover."""
@@ -225,11 +225,12 @@ class Compose:
             path.chmod(like.st_mode & 0o7777)
         return path
 
-    def _config(self, name: str) -> Path:
+    def _config(self, config: dict[str, Any]) -> Path:
+        name = config["source"]
         path = self._folder / "configs" / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(_plain(self._configs[name]["content"]))
-        path.chmod(0o444)
+        path.chmod(config.get("mode", 0o440))  # as the engine does, whatever the manual says
         return path
 
     def _make_place(self, place: Path) -> None:
