@@ -23,7 +23,7 @@ from .policy.call import Call
 from .policy.verdict import Permit, Reason, Refusal, Verdict
 from .relay import relay
 from .replies import forwarded
-from .trip import Trip, TryTimedOut, failure_of, may_try_again
+from .trip import Trip, TryTimedOut, Unwelcome, failure_of, may_try_again
 from .upstream.route import Fault, Way
 from .ways import find_way
 
@@ -120,7 +120,8 @@ async def _send(
             (lease.timed_out if isinstance(fault, TryTimedOut) else lease.reset)(world.now())
             if record.status:
                 raise
-            if not may_try_again(failure_of(fault), tries, way, call, world):
+            allowed = isinstance(fault, Unwelcome)  # which was asked about already
+            if not (allowed or may_try_again(failure_of(fault), tries, way, call, world)):
                 if way.at and not fault.sent:
                     return GONE  # its server answers nobody: the session is lost
                 raise
@@ -131,7 +132,10 @@ async def _send(
             lease.end(world.now())
             if trip is not None:
                 trip.rest()
-        await _pause(retry.delay(tries, clusters.random()), down, world)
+        try:
+            await _pause(retry.delay(tries, clusters.random()), down, world)
+        finally:
+            clusters.redeem(way.cluster)
 
 
 async def _pause(seconds: float, down: Caller, world: World) -> None:

@@ -152,7 +152,8 @@ def may_try_again(failure: Failure, tries: int, way: Way, call: Call, world: Wor
     """Whether *call* is tried again after *failure*, its *tries* so far counted.
 
     What was sent is sent again only if its route names the failure, or if most likely nobody
-    read it, and in both cases only if doing it twice does what doing it once does.
+    read it, and in both cases only if doing it twice does what doing it once does. A call that
+    may has its part of the cluster's budget until that is told to `redeem` it.
     """
     policy = way.action.retry
     if tries > policy.attempts:
@@ -163,4 +164,4 @@ def may_try_again(failure: Failure, tries: int, way: Way, call: Call, world: Wor
         return False
     if failure.sent and not repeats(call.method, call.body, messages, policy):
         return False
-    return world.clusters.may_retry(way.cluster)
+    return world.clusters.may_retry(way.cluster, again=tries > 1)

@@ -41,6 +41,7 @@ class Cluster:
         self.connections = 0
         self.active = 0  # leases that have not ended, those in the queue among them
         self.retrying = 0  # those of them that are retries
+        self.promised = 0  # retries that are allowed and whose pause has not ended
         self.counters: dict[str, int] = dict.fromkeys(COUNTERS, 0)
         self.outlier = Outlier(spec.outlier, self._found(now), world.random)
         self.endpoints = {one.address: one for one in self.outlier.endpoints}
@@ -142,11 +143,20 @@ class Cluster:
             counters["upstream_rq_retry"] += 1
         return lease
 
-    def may_retry(self) -> bool:
-        """Whether one more retry is within the budget; one that is not is counted."""
-        allowed = self.spec.budget.allows(self.retrying, self.active)
+    def may_retry(self, *, again: bool = False) -> bool:
+        """Whether one more retry is within the budget, with *again* in place of one that failed.
+
+        It then counts, until `redeem` is told that its pause is over.
+        """
+        others = self.retrying + self.promised - again
+        allowed = self.spec.budget.allows(others, self.active)
+        self.promised += allowed
         self.counters["upstream_rq_retry_overflow"] += not allowed
         return allowed
+
+    def redeem(self) -> None:
+        """A retry that was allowed begins now, or will not come."""
+        self.promised = max(0, self.promised - 1)
 
     def _at(self, address: str) -> Endpoint | None:
         endpoint = self.endpoints.get(address)

@@ -87,10 +87,19 @@ class Clusters:
         """Add one to the counter *what* of *cluster*."""
         self._clusters[cluster].counters[what] += 1
 
-    def may_retry(self, cluster: str) -> bool:
-        """Whether *cluster* has budget for one more retry."""
+    def may_retry(self, cluster: str, *, again: bool = False) -> bool:
+        """Whether *cluster* has budget for one more retry, *again* in place of one that failed.
+
+        Whoever may tells by `redeem` that its pause is over.
+        """
         known = self._clusters.get(cluster)
-        return known is not None and known.may_retry()
+        return known is not None and known.may_retry(again=again)
+
+    def redeem(self, cluster: str) -> None:
+        """A retry to *cluster* that was allowed begins now, or will not come."""
+        known = self._clusters.get(cluster)
+        if known is not None:
+            known.redeem()
 
     def has(self, cluster: str, address: str) -> bool:
         """Whether *address* is an endpoint of *cluster*."""

@@ -244,6 +244,41 @@ async def test_retries_under_way_are_bounded() -> None:
 
 
 @in_memory
+async def test_retries_that_wait_for_their_pause_to_end_count_as_well() -> None:
+    flow = flow_of(
+        {"route": [to("v2")], "retries": {"attempts": 1, "retryOn": "reset"}},
+        connectionPool={"http": {"maxRetries": 2}},
+    )
+    flow.chance = 0.9
+    callers = await failing(flow, 5)
+    assert [status(one) for one in callers if one.written] == [502] * 3
+    cluster = next(one for one in flow.world.clusters if one.spec.name == "files.local|v2")
+    assert (cluster.retrying, cluster.promised) == (0, 2)
+    waiting = [one for one in callers if not one.end and not one.written]
+    waiting[0].reset()
+    await flow.settle(0.025)
+    assert (cluster.retrying, cluster.promised) == (1, 0)
+    assert cluster.counters["upstream_rq_retry_overflow"] == 3
+
+
+@pytest.mark.parametrize("reply", [BAD, b""])
+@in_memory
+async def test_a_call_does_not_stand_in_its_own_way(reply: bytes) -> None:
+    flow = flow_of(
+        {"route": [to("v2")], "retries": {"attempts": 3, "retryOn": "5xx"}},
+        connectionPool={"http": {"maxRetries": 1}},
+    )
+    caller = await flow.called("GET", "/")
+    for number in range(3):
+        assert sum(one.written.count(b"GET / ") for one in flow.servers(V2)) == number + 1
+        server = flow.server(V2)
+        server.say(reply) if reply else server.reset()
+        await flow.settle(1.0)
+    await flow.answer(OK, V2)
+    assert status(caller) == 200
+
+
+@in_memory
 async def test_a_budget_is_a_share_of_the_calls_under_way() -> None:
     flow = flow_of(
         {"route": [to("v2")], "retries": {"attempts": 1, "retryOn": "reset"}},
