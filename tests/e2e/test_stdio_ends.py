@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,6 +72,34 @@ def test_a_flood_on_standard_error_hinders_nobody_and_fills_no_log(world: World)
     assert 10 <= len(shown) < 500
     assert all("\\x1b[31m" in line for line in shown)
     session.use("DELETE")
+
+
+def test_a_reader_that_does_not_read_stops_the_program_and_gets_all_in_the_end(
+    world: World,
+) -> None:
+    session, before = world.begin(), peak(world)
+    with session.stream("gush", events=1_000) as stream:
+        first = stream.next()
+        settled(world)
+        grown = peak(world) - before
+        messages = [first[1]] + [stream.next()[1] for _ in range(1_000)]
+    assert messages[-1]["result"]["content"][0]["text"] == "gushed"
+    assert grown < 25 << 20, "of 50 MB"
+    session.use("DELETE")
+
+
+def peak(world: World) -> int:
+    """Return the most memory that the sidecar ever had, in bytes."""
+    status = Path(f"/proc/{world.daemon.process.pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) << 10
+
+
+def settled(world: World) -> None:
+    """Wait until the sidecar takes nothing more of the program: its memory stays as it is."""
+    last = -1
+    while (now := peak(world)) != last:
+        last = now
+        time.sleep(0.3)
 
 
 def test_more_calls_than_a_program_takes_are_refused(world: World) -> None:

@@ -107,6 +107,11 @@ class Program:
             print(f"line {number} \x1b[31m", file=sys.stderr)
         text(id, "flooded")
 
+    def gush(self, id: object, arguments: dict[str, object], token: object) -> None:
+        for _ in range(int(arguments["events"])):
+            progress(token, "x" * 50_000)
+        text(id, "gushed")
+
     def orphan(self, id: object, arguments: dict[str, object], token: object) -> None:
         left = subprocess.Popen(["sleep", "600"], stdin=subprocess.DEVNULL)
         text(id, left.pid)
