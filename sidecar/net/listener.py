@@ -23,6 +23,7 @@ from .caller import Door
 from .connect import EXHAUSTED
 from .downstream import Downstream
 from .downstream2 import Downstream2
+from .secure import Secured, Shared
 from .tasks import Tasks
 from .tls import HTTP2, Identity, asked_name, reason_of
 
@@ -30,8 +31,6 @@ _BACKLOG: Final = 1024
 _ACCEPTS_A_TURN: Final = 32
 _TLS_HANDSHAKE: Final = 0x16  # the first byte of a TLS record that opens a handshake
 _GLANCE: Final = 0.02  # seconds between two looks at a first line that is not whole
-_GOODBYE: Final = 5.0  # seconds to flush what was written, and for a caller to close TLS
-_READ: Final = 65_536  # bytes decrypted at a time at most: four TLS records
 _PAUSE: Final = 0.2  # seconds without accepting, once the process is out of descriptors
 
 
@@ -74,7 +73,7 @@ class Listener:
         self._loop = asyncio.get_running_loop()
         self._shaking = 0
         self._open = False
-        self._into = memoryview(bytearray(_READ))
+        self._shared = Shared()
 
     @property
     def address(self) -> str:
@@ -154,18 +153,27 @@ class Listener:
             if identity.svid.not_after <= gate.wall():
                 raise IdentityError("no_identity", "this sidecar's certificate has expired")
             context = identity.context if door.http2 else identity.http1_context
-        opens: Callable[[], asyncio.Protocol]
-        if secure:
-            opens = partial(Opening, door, self._loop, self._into)
-        else:
-            prior = door.h2c and await self._begins(sock, PREFACE[:4])
-            opens = partial(Downstream2 if prior else Downstream, door, self._loop)
-        await self._loop.connect_accepted_socket(
-            opens,
-            sock,
-            ssl=context,
-            ssl_shutdown_timeout=_GOODBYE if context is not None else None,
-        )
+        if context is not None:
+            await self._secure(sock, context)
+            return
+        prior = door.h2c and await self._begins(sock, PREFACE[:4])
+        opens = partial(Downstream2 if prior else Downstream, door, self._loop)
+        await self._loop.connect_accepted_socket(opens, sock)
+
+    async def _secure(self, sock: socket.socket, context: ssl.SSLContext) -> None:
+        secured = Secured(context, self._speaks, self._shared, self._loop)
+        shook = secured.shook
+        await self._loop.connect_accepted_socket(lambda: secured, sock)
+        try:
+            await shook
+        except asyncio.CancelledError:
+            secured.abort()
+            raise
+
+    def _speaks(self, agreed: str | None) -> Downstream | Downstream2:
+        """Make who goes on with a connection, by the protocol that was agreed on."""
+        speaks = Downstream2 if agreed == HTTP2 else Downstream
+        return speaks(self.door, self._loop)
 
     async def _is_tls(self, sock: socket.socket) -> bool:
         """Look at the first byte: TLS must authenticate, all else is plain."""
@@ -191,60 +199,6 @@ class Listener:
         if not first:
             raise ConnectionResetError("closed before the first byte")
         return first
-
-
-class Opening(asyncio.Protocol):
-    """A connection whose handshake ends: what was agreed in it says who goes on with it."""
-
-    __slots__ = ("_door", "_into", "_loop")
-
-    def __init__(self, door: Door, loop: asyncio.AbstractEventLoop, into: memoryview) -> None:
-        self._door = door
-        self._loop = loop
-        self._into = into
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        agreed = transport.get_extra_info("ssl_object").selected_alpn_protocol()
-        speaks: type[Downstream | Downstream2] = Downstream2 if agreed == HTTP2 else Downstream
-        protocol = speaks(self._door, self._loop)
-        # The certificate spelled out, which nobody reads: 2 KB as long as the connection lives.
-        spelled = transport.get_extra_info("peercert")
-        if spelled:
-            spelled.clear()
-        transport.set_protocol(Decrypted(protocol, self._into))
-        protocol.connection_made(transport)
-
-
-class Decrypted(asyncio.BufferedProtocol):
-    """Hands on what TLS decrypts, through a buffer that all connections of a listener share.
-
-    Otherwise the loop makes room for 256 KiB to read a request of a few hundred bytes, and
-    asks the kernel for that room each time.
-    """
-
-    __slots__ = ("_into", "_to")
-
-    def __init__(self, to: Downstream | Downstream2, into: memoryview) -> None:
-        self._to = to
-        self._into = into
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return self._into
-
-    def buffer_updated(self, nbytes: int) -> None:
-        self._to.data_received(bytes(self._into[:nbytes]))
-
-    def eof_received(self) -> bool | None:
-        return self._to.eof_received()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._to.connection_lost(exc)
-
-    def pause_writing(self) -> None:
-        self._to.pause_writing()
-
-    def resume_writing(self) -> None:
-        self._to.resume_writing()
 
 
 def peer_of(transport: asyncio.BaseTransport, gate: Gate) -> Peer | None:

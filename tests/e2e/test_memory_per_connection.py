@@ -1,7 +1,6 @@
 """How much memory idle callers take: a thousand connections, two hundred streams.
 
-A quarter of them is opened each time; `SIDECAR_MEASURE=1` opens all of them, connections twice:
-of what the first thousand leaves behind a part is nobody's in particular.
+A quarter of them is opened each time; `SIDECAR_MEASURE=1` opens all of them.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from support.wire import request, rpc
 
 MEASURED = os.environ.get("SIDECAR_MEASURE") == "1"
 PATIENCE = 60.0
-CLEANED = 6.0  # seconds after which what has gone is given back
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 EVENT = b"d\r\ndata: begun\n\n\r\n"
 REPLY = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nwhole"
@@ -82,26 +80,20 @@ async def opened(how: Callable[[], Awaitable[Stream]], count: int, ask: bytes) -
 
 
 async def each(
-    daemon: Daemon, how: Callable[[], Awaitable[Stream]], count: int, ask: bytes, waves: int
+    daemon: Daemon, how: Callable[[], Awaitable[Stream]], count: int, ask: bytes
 ) -> float:
-    """Return how many KiB more *daemon* holds for each of *count* that are open, the last time."""
-    grown = 0.0
+    """Return how many KiB more *daemon* holds for each of *count* that are open."""
     warm = await opened(how, 20, ask)
-    for wave in range(waves):
-        if wave:
-            await asyncio.sleep(CLEANED)
-        before = resident(daemon)
-        idle = await opened(how, count, ask)
-        await asyncio.sleep(0.5)
-        grown = (resident(daemon) - before) / count
-        for _, writer in idle:
-            writer.close()
-    for _, writer in warm:
+    before = resident(daemon)
+    idle = await opened(how, count, ask)
+    await asyncio.sleep(0.5)
+    grown = (resident(daemon) - before) / count
+    for _, writer in warm + idle:
         writer.close()
     return grown
 
 
-def measured(folder: Path, kind: str, count: int, waves: int) -> float:
+def measured(folder: Path, kind: str, count: int) -> float:
     async def main() -> float:
         server = await asyncio.start_server(serve, "127.0.0.1", 0, backlog=512)
         port = server.sockets[0].getsockname()[1]
@@ -126,9 +118,9 @@ def measured(folder: Path, kind: str, count: int, waves: int) -> float:
             return await asyncio.open_unix_connection(str(near.sockets["files"]))
 
         if kind == "outbound streams":
-            return await each(near, over_socket, count, STREAM, waves)
+            return await each(near, over_socket, count, STREAM)
         ask = STREAM if kind == "streams" else request("POST", "/mcp", rpc("ping"))
-        return await each(far, over_tls, count, ask, waves)
+        return await each(far, over_tls, count, ask)
 
     with enough_files():
         return uvloop.run(main())
@@ -142,17 +134,17 @@ def measured(folder: Path, kind: str, count: int, waves: int) -> float:
     ],
 )
 def test_an_idle_caller_takes_little(tmp_path: Path, kind: str, count: int, most: float) -> None:
-    assert measured(tmp_path, kind, count, 1) <= most
+    assert measured(tmp_path, kind, count) <= most
 
 
 @in_full
 @pytest.mark.parametrize(
-    ("kind", "count", "waves", "most"),
-    [("connections", 1000, 2, 36), ("streams", 200, 1, 64), ("outbound streams", 200, 1, 64)],
+    ("kind", "count", "most"),
+    [("connections", 1000, 36), ("streams", 200, 64), ("outbound streams", 200, 64)],
 )
 def test_so_many_idle_callers_take_no_more_than_that_in_kib_each(
-    tmp_path: Path, kind: str, count: int, waves: int, most: float
+    tmp_path: Path, kind: str, count: int, most: float
 ) -> None:
-    found = measured(tmp_path, kind, count, waves)
+    found = measured(tmp_path, kind, count)
     print(f"{kind}: {found:.1f} KiB each")
     assert found <= most

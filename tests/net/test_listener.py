@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
-from unittest.mock import create_autospec
 
 import pytest
 
 from sidecar.errors import StartError
-from sidecar.net.downstream import Downstream
-from sidecar.net.listener import Decrypted, bind
+from sidecar.net.listener import bind
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
@@ -54,33 +51,3 @@ def test_a_port_that_was_just_left_can_be_had_again() -> None:
         listening.accept()[0].close()  # who closes first keeps the port in TIME_WAIT
     listening.close()
     bind(f"127.0.0.1:{port}").close()
-
-
-def test_what_was_decrypted_stays_as_it_was_when_the_next_comes() -> None:
-    shared = memoryview(bytearray(8))
-    one, other = (create_autospec(Downstream, instance=True) for _ in range(2))
-    for to, data in ((one, b"GET /mcp"), (other, b"POST")):
-        reads = Decrypted(to, shared)
-        reads.get_buffer(-1)[: len(data)] = data
-        reads.buffer_updated(len(data))
-    ((first,),) = (call.args for call in one.data_received.call_args_list)
-    ((second,),) = (call.args for call in other.data_received.call_args_list)
-    assert (first, second) == (b"GET /mcp", b"POST")
-
-
-def test_all_else_is_told_as_it_comes() -> None:
-    to = create_autospec(Downstream, instance=True)
-    to.eof_received.return_value = True
-    reads, fault = Decrypted(to, memoryview(bytearray(8))), ConnectionResetError()
-    assert reads.eof_received()
-    reads.pause_writing()
-    reads.resume_writing()
-    reads.connection_lost(fault)
-    assert not isinstance(reads, asyncio.Protocol), "or the loop would not use the buffer"
-    assert [name for name, *_ in to.method_calls] == [
-        "eof_received",
-        "pause_writing",
-        "resume_writing",
-        "connection_lost",
-    ]
-    to.connection_lost.assert_called_once_with(fault)
