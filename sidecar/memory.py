@@ -16,13 +16,14 @@ from typing import Final
 _MANY: Final = 500  # connections that came or went: about 10 MiB
 _SELDOM: Final = 5.0  # seconds between two times at least
 _M_MMAP_THRESHOLD: Final = -3  # mallopt(3)
-_BIG: Final = 131_072  # bytes; glibc's own limit, which it would raise by itself
+_BIG: Final = 1_048_576  # bytes; larger ones come from the kernel and go straight back
 
 
 def settle() -> None:
     """Set what is there after the start aside, so that the collector looks only at what comes.
 
-    Large buffers, such as the one that a TLS connection reads into, go straight back.
+    The loop makes room for 256 KiB to read what a server says over TLS, each time: below this
+    mark the C library has it at hand, above it asks the kernel.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
