@@ -11,7 +11,6 @@ import base64
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +23,7 @@ from ..spiffe.bundle import Bundles, TrustBundle
 from ..spiffe.certificate import Certificate
 from ..spiffe.id import SpiffeId
 from ..spiffe.revocation import Revocations
-from ..spiffe.svid import X509Svid, verify_path
+from ..spiffe.svid import X509Svid, signers_of, verify_path
 from .authority import MAX_REQUEST, PublicKey, host_name, public_key_of
 from .revocations import load_revocations, revocations_stamp
 from .store import SERVER_PATH, Issued, LocalCa, RotatedAway, open_ca
@@ -142,8 +141,7 @@ class Desk:
         try:
             svid = self._proved(chain, now)
             asked = str(svid.id)
-            signers = [sha256(der).hexdigest() for der in chain[1:]]
-            why = self.revocations().why(svid.id, svid.serial, signers)
+            why = self.revocations().why(svid.id, svid.serial, signers_of(chain))
             if why:
                 raise IdentityError("revoked", why)
             key = public_key_of(_renewal_of(body))

@@ -8,7 +8,7 @@ dropped. The root's key is needed for a moment, and may be kept elsewhere.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
@@ -44,7 +44,13 @@ class Retired:
     """An intermediate that issues no more; it is dropped at `until` (seconds, the epoch)."""
 
     sha256: str
+    signed: str  # `Certificate.signed_sha256`; empty where an older version wrote it down
     until: float
+
+    @property
+    def names(self) -> set[str]:
+        """By what the deny list is to name it."""
+        return {self.sha256, self.signed} - {""}
 
 
 def load_root_key(folder: Path, elsewhere: Path | None, passphrase: bytes | None) -> PrivateKey:
@@ -85,7 +91,7 @@ def rotate(folder: Path, root_key: PrivateKey, now: float, *, life: float) -> tu
         )
         facts = {"from": old.sha256, "to": Certificate.of(new).sha256, "until": rfc3339(until)}
         append(folder, "rotated", facts, now)
-        waiting = [*retired(folder), Retired(old.sha256, until)]
+        waiting = [*retired(folder), Retired(old.sha256, old.signed_sha256, until)]
         files = {
             INTERMEDIATE: (new.public_bytes(Encoding.PEM), PUBLIC),
             INTERMEDIATE_KEY: (key_pem(key), PRIVATE),
@@ -99,7 +105,10 @@ def retired(folder: Path) -> list[Retired]:
     """Return the intermediates that issue no more and are not dropped yet."""
     try:
         found = json.loads(read_public(folder / RETIRED))
-        return [Retired(str(one["sha256"]), float(one["until"])) for one in found]
+        return [
+            Retired(str(one["sha256"]), str(one.get("signed", "")), float(one["until"]))
+            for one in found
+        ]
     except FileNotFoundError:
         return []
     except (ValueError, TypeError, KeyError) as error:
@@ -110,7 +119,7 @@ def retire(ca: LocalCa, now: float, *, at_once: bool = False) -> list[Retired]:
     """Drop the old intermediates whose time has come, or all *at_once*; return those dropped."""
     due = [one for one in retired(ca.folder) if at_once or one.until <= now]
     if due:
-        drop_authorities(ca, {one.sha256 for one in due}, now)
+        drop_authorities(ca, {name for one in due for name in one.names}, now)
         with held(ca.folder):
             left = [one for one in retired(ca.folder) if one not in due]
             install(ca.folder, {RETIRED: (_document(left), PUBLIC)}, replace=True)
@@ -118,5 +127,5 @@ def retire(ca: LocalCa, now: float, *, at_once: bool = False) -> list[Retired]:
 
 
 def _document(waiting: list[Retired]) -> bytes:
-    facts = [{"sha256": one.sha256, "until": one.until} for one in waiting]
+    facts = [asdict(one) for one in waiting]
     return json.dumps(facts).encode() + b"\n"

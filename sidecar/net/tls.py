@@ -83,7 +83,7 @@ class Identity:
     def refuses(self, identity: SpiffeId, serial: int, signers: Sequence[str]) -> str:
         """Return why who was believed once is believed no more, or "".
 
-        *signers* are the SHA-256 of the certificates above the one that was shown.
+        *signers* name the certificates above the one that was shown, the root last.
         """
         bundle = self.bundles.bundle_of(identity.trust_domain)
         roots = () if bundle is None else bundle.fingerprints

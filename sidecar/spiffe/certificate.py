@@ -111,6 +111,15 @@ class Certificate:
         """The fingerprint: lower-case hex of SHA-256 over the DER."""
         return hashlib.sha256(self.der).hexdigest()
 
+    @property
+    def signed_sha256(self) -> str:
+        """The SHA-256 of what its signer signed, which nobody else can write in another way.
+
+        The fingerprint is no name for somebody who must not come back: of one signature
+        there are several encodings, and whoever shows the certificate chooses one.
+        """
+        return hashlib.sha256(self.opened.tbs_certificate_bytes).hexdigest()
+
     def check_time(self, now: float) -> None:
         """Raise IdentityError `expired` or `not_yet_valid` unless it holds at *now*."""
         if now > self.not_after:

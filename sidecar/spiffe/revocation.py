@@ -27,7 +27,7 @@ class Revocations:
     """What one trust domain's CA has taken back.
 
     `serials` tells when each certificate would have ended (seconds since the
-    epoch); `authorities` are SHA-256 fingerprints of CAs below the root.
+    epoch); `authorities` name CAs below the root, as `svid.signers_of` does.
     """
 
     trust_domain: str

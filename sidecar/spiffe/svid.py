@@ -63,8 +63,7 @@ _KNOWN_EXTENSIONS: Final = frozenset(
 class X509Svid:
     """A verified identity document; times are seconds since the epoch, `sha256` is hex.
 
-    `signers` are the SHA-256 of the certificates above it, the root last, where the
-    path was told.
+    `signers` name the certificates above it, as `signers_of` does, where the path was told.
     """
 
     id: SpiffeId
@@ -100,7 +99,19 @@ def verify(chain: Sequence[bytes], bundles: Bundles, now: float) -> X509Svid:
         signer = Certificate.from_der(der)
         signer.check_authority()
         _check_sound(signer)
-    return replace(svid, signers=tuple(sha256(der).hexdigest() for der in chain[1:]))
+    return replace(svid, signers=signers_of(chain))
+
+
+def signers_of(chain: Sequence[bytes]) -> tuple[str, ...]:
+    """Return by what a deny list may name those who stand above the leaf of *chain* (DER).
+
+    Of each the SHA-256 of what was signed, and its fingerprint; the root's is the last.
+    """
+    return tuple(
+        name
+        for der in chain[1:]
+        for name in (Certificate.from_der(der).signed_sha256, sha256(der).hexdigest())
+    )
 
 
 def verify_path(chain: Sequence[bytes], bundles: Bundles, now: float) -> X509Svid:

@@ -70,7 +70,8 @@ def test_the_old_one_is_kept_until_the_longest_of_its_certificates_has_ended(ca:
     assert [one.sha256 for one in retire(new, until)] == [ca.issuer.certificate.sha256]
     assert retired(ca.folder) == []
     denied = load_revocations(ca.folder, "cluster.local")
-    assert denied.authorities == {ca.issuer.certificate.sha256}
+    old = ca.issuer.certificate
+    assert denied.authorities == {old.sha256, old.signed_sha256}
 
 
 def test_in_need_it_is_dropped_at_once(ca: LocalCa) -> None:

@@ -107,6 +107,7 @@ def test_an_entry_with_an_empty_x5c_is_passed_over() -> None:
     assert TrustBundle.from_spiffe(data, "domain1.test").roots == frozenset()
 
 
+@pytest.mark.filterwarnings("ignore:Parsed a serial number")
 def test_every_changed_byte_of_a_root_is_read_or_refused(mint: Mint) -> None:
     root = mint.root_der
     for place in range(len(root)):

@@ -10,11 +10,17 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import (
+    decode_dss_signature,
+    encode_dss_signature,
+)
 from cryptography.hazmat.primitives.serialization import Encoding
 from support.mint import REFUSED_FOR, WRONG, Mint, Signer
 
 from sidecar.errors import IdentityError
 from sidecar.spiffe.bundle import Bundles, TrustBundle
+from sidecar.spiffe.certificate import Certificate
+from sidecar.spiffe.revocation import Revocations
 from sidecar.spiffe.svid import MAX_CHAIN, REASONS, X509Svid, verify, verify_path
 
 VECTORS = Path(__file__).parents[2].parent / "shared" / "vectors" / "x509_svid.json"
@@ -202,11 +208,38 @@ def test_every_flipped_byte_of_a_leaf_is_refused(mint: Mint) -> None:
         assert reason_of(verify_path, (bytes(leaf), chain[1]), bundles, mint.now) in REASONS
 
 
-def test_every_changed_byte_of_a_signer_is_refused(mint: Mint) -> None:
+@pytest.mark.filterwarnings("ignore:Parsed a serial number")
+def test_every_changed_byte_of_what_was_signed_of_a_signer_is_refused(mint: Mint) -> None:
     (leaf, signer, _), bundles = mint.leaf().chain, bundles_of(mint)
-    for place in range(len(signer)):
+    signed = mint.intermediate.certificate.tbs_certificate_bytes
+    begin = signer.index(signed)
+    for place in range(begin, begin + len(signed)):
         changed = signer[:place] + bytes([signer[place] ^ 2]) + signer[place + 1 :]
         assert reason_of(verify_path, (leaf, changed), bundles, mint.now) in REASONS
+
+
+ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # of P-256
+
+
+def twin(der: bytes) -> bytes:
+    """The same certificate with the other one of the two signatures that are as good."""
+    opened = x509.load_der_x509_certificate(der)
+    r, s = decode_dss_signature(opened.signature)
+    other = encode_dss_signature(r, ORDER - s)
+    kind = bytes.fromhex("300a06082a8648ce3d040302")  # ecdsa-with-SHA256
+    body = opened.tbs_certificate_bytes + kind + b"\x03" + bytes([len(other) + 1, 0]) + other
+    return b"\x30\x82" + len(body).to_bytes(2, "big") + body
+
+
+def test_who_was_dropped_does_not_come_back_under_another_fingerprint(mint: Mint) -> None:
+    leaf, signer, root = mint.leaf().chain
+    dropped = Certificate.from_der(signer).signed_sha256
+    denied = Revocations("domain1.test", authorities=frozenset({dropped}))
+    for shown in (signer, twin(signer)):
+        svid = verify_path((leaf, shown), bundles_of(mint), mint.now)
+        named = verify((leaf, shown, root), bundles_of(mint), mint.now).signers
+        assert denied.why(svid.id, svid.serial, named)
+    assert twin(signer) != signer
 
 
 def test_a_path_is_found_whatever_the_order_it_is_offered_in(mint: Mint) -> None:
