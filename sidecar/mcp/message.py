@@ -33,7 +33,7 @@ MAX_DEPTH: Final = 64
 MAX_NAME: Final = 256
 MAX_URI: Final = 4096
 MAX_SUBSCRIPTIONS: Final = 1024
-# Between leaves in `Message.text`: a leaf cannot hold it, because NUL is refused.
+# Between `leaves`: a leaf cannot hold it, because NUL is refused.
 SEPARATOR: Final = "\0"
 
 # What a subscription may ask for without naming anything.
@@ -48,7 +48,7 @@ class Message:
 
     `tool`, `prompt`, `resource` and `task` are what the method acts on, None where
     it acts on no such thing. `targets` are the resources a subscription names, each
-    to be authorised. `text` is every string in the message, keys too, joined by NUL.
+    to be authorised.
     """
 
     kind: Kind
@@ -56,7 +56,6 @@ class Message:
     method: str
     params: JsonObject
     value: JsonObject
-    text: str
     tool: str | None = None
     prompt: str | None = None
     resource: str | None = None
@@ -86,16 +85,15 @@ def parse(body: bytes, max_depth: int = MAX_DEPTH) -> Message:
     value = _load(body)
     if type(value) is not dict:
         raise MessageError(_not_an_object(value), NOT_A_MESSAGE)
-    # A parser takes NUL for an error where it stands as it is: only an escape can hide it.
-    text = leaves(value, max_depth, escapes=b"\\" in body)
+    _prove(body, value, max_depth)
     if value.get("jsonrpc") != "2.0":
         twins.VERSION.refuse_twins(value)
         raise MessageError('`jsonrpc` is not "2.0"', NOT_A_MESSAGE)
     if not value.keys() <= twins.MESSAGE.known:
         twins.MESSAGE.refuse_twins(value)
     if "method" in value:
-        return _calling(value, text)
-    return _response(value, text)
+        return _calling(value)
+    return _response(value)
 
 
 def parse_value(body: bytes, max_depth: int = MAX_DEPTH) -> object:
@@ -104,7 +102,7 @@ def parse_value(body: bytes, max_depth: int = MAX_DEPTH) -> object:
     Raises `MessageError` with -32700.
     """
     value: object = _load(body)
-    leaves(value, max_depth)
+    _prove(body, value, max_depth)
     return value
 
 
@@ -120,14 +118,11 @@ def refused_id(body: bytes) -> Id:
         return None
 
 
-def leaves(value: object, max_depth: int = MAX_DEPTH, *, escapes: bool = True) -> str:
+def leaves(value: object) -> str:
     """Return every string in a parsed *value*, keys too, joined by `SEPARATOR`.
 
     Outer values come before inner ones, and of an object first its keys, then its
-    values. One walk serves the scan and proves what the parser does not: raises
-    `MessageError` if a string holds NUL, a number is not finite, or objects and
-    arrays are nested deeper than *max_depth*. NUL is looked for unless the JSON has no
-    *escapes*.
+    values. Raises `MessageError` if a string holds NUL.
     """
     found: list[str] = []
     # The list grows while it is walked: whoever is in it will have its children added.
@@ -142,15 +137,34 @@ def leaves(value: object, max_depth: int = MAX_DEPTH, *, escapes: bool = True) -
                 found.append(child)
             elif kind is dict or kind is list:
                 containers.append(child)
+    text = SEPARATOR.join(found)
+    if found and text.count(SEPARATOR) >= len(found):
+        raise MessageError("a string holds NUL", NOT_JSON)
+    return text
+
+
+def _prove(body: bytes, value: object, max_depth: int) -> None:
+    """Prove what the parser that made *value* of *body* does not.
+
+    Raises `MessageError` if a string holds NUL, a number is not finite, or objects and
+    arrays are nested deeper than *max_depth*.
+    """
+    # NUL as it stands is no JSON. As an escape it is written in one way.
+    if b"\\u0000" in body:
+        leaves(value)
+    containers: list[Any] = [value] if type(value) is dict else [[value]]
+    for container in containers:
+        for child in container.values() if type(container) is dict else container:
+            kind = type(child)
+            if kind is str:
+                continue
+            if kind is dict or kind is list:
+                containers.append(child)
             elif kind is float and child - child != 0.0:
                 raise MessageError("a number is too large to be finite", NOT_JSON)
     # Only more containers than levels can be too deep.
-    if len(containers) > max_depth + 1 and _is_deeper(value, max_depth):
+    if len(containers) > max_depth and _is_deeper(value, max_depth):
         raise MessageError(f"nested deeper than {max_depth} levels", NOT_JSON)
-    text = SEPARATOR.join(found)
-    if escapes and found and text.count(SEPARATOR) >= len(found):
-        raise MessageError("a string holds NUL", NOT_JSON)
-    return text
 
 
 def _is_deeper(value: object, max_depth: int) -> bool:
@@ -191,7 +205,7 @@ def _id(value: object) -> str | int:
     raise MessageError("`id` is neither a string nor a whole number", NOT_A_MESSAGE)
 
 
-def _response(value: JsonObject, text: str) -> Message:
+def _response(value: JsonObject) -> Message:
     if ("result" in value) == ("error" in value):
         raise MessageError(
             "no `method`, and not exactly one of `result` and `error`", NOT_A_MESSAGE
@@ -208,10 +222,10 @@ def _response(value: JsonObject, text: str) -> Message:
     # JSON-RPC 2.0, section 5: an error about a message whose id nobody could read has none.
     if message_id is not None or words is twins.RESULT:
         message_id = _id(message_id)
-    return Message(RESPONSE, message_id, "", {}, value, text)
+    return Message(RESPONSE, message_id, "", {}, value)
 
 
-def _calling(value: JsonObject, text: str) -> Message:
+def _calling(value: JsonObject) -> Message:
     """Read a request or a notification and what it acts on."""
     method = value["method"]
     known = METHODS.get(method) if type(method) is str else None
@@ -229,7 +243,7 @@ def _calling(value: JsonObject, text: str) -> Message:
     if known is None or kind is NOTIFICATION:
         _check_kind(kind, method, known)
     words = twins.PARAMS if known is None else twins.KNOWN_PARAMS
-    message = Message(kind, message_id, method, _params(value, words), value, text)
+    message = Message(kind, message_id, method, _params(value, words), value)
     if known is None or known.subject == "nothing":
         return message
     # As nearly always, it is no method that a later version has dropped.

@@ -15,7 +15,7 @@ from typing import Final
 from ..errors import MessageError
 from ..mcp import batch
 from ..mcp.edit import LISTINGS, Listing, Visible, filter_list, make_private, may_concern
-from ..mcp.message import MAX_DEPTH, NOT_JSON, leaves, parse, parse_value
+from ..mcp.message import MAX_DEPTH, NOT_JSON, parse, parse_value
 from ..mcp.session import check_headers, takes_batches
 from .authz import RuleSet
 from .call import Call
@@ -143,11 +143,11 @@ def review(
     if _passes_unparsed(body, duties):
         return body
     try:
-        value, text = _parsed(body)
-        finding = _found(duties.inspect, body, value, text)
+        value = _parsed(body)
+        finding = _found(duties.inspect, body, value)
         if finding is not None:
             return _injection(finding)
-        seen = _found(duties.watch, body, value, text)
+        seen = _found(duties.watch, body, value)
         if seen is not None:
             note(seen)
         return body if duties.hidden is None else _shortened(body, value, duties.hidden(call))
@@ -173,19 +173,17 @@ def _passes_unparsed(body: bytes, duties: Duties) -> bool:
     return (inspect is None or inspect.is_clean(body)) and (watch is None or watch.is_clean(body))
 
 
-def _parsed(body: bytes) -> tuple[object, str]:
+def _parsed(body: bytes) -> object:
     try:
-        message = parse(body)
+        return parse(body).value
     except MessageError as error:
         if error.code == NOT_JSON:
             raise
-        value = parse_value(body)
-        return value, leaves(value)
-    return message.value, message.text
+        return parse_value(body)
 
 
-def _found(inspector: Inspector | None, body: bytes, value: object, text: str) -> Finding | None:
-    return None if inspector is None else inspector.message(body, value, text)
+def _found(inspector: Inspector | None, body: bytes, value: object) -> Finding | None:
+    return None if inspector is None else inspector.message(body, value)
 
 
 def _shortened(body: bytes, value: object, hidden: Iterable[tuple[Listing, Visible]]) -> bytes:
@@ -264,7 +262,7 @@ def _scan(call: Call, scans: Scans) -> Finding | None:
 
 def _look(call: Call, scanner: Scanner) -> Finding | None:
     if call.message is not None:
-        return scanner.message(call.body, call.message.value, call.message.text)
+        return scanner.message(call.body, call.message.value)
     try:
         # JSON under another name: its escapes must not hide anything from the scan.
         value = parse_value(call.body)

@@ -100,8 +100,8 @@ class Inspector(Protocol):
         """Tell whether JSON in *body* certainly holds nothing, without parsing it: no pattern,
         and no word that speaks of a list or of a cache."""
 
-    def message(self, body: bytes, value: object, text: str | None = None) -> Finding | None:
-        """Look through JSON: its bytes, what was parsed from them, and its `leaves`."""
+    def message(self, body: bytes, value: object) -> Finding | None:
+        """Look through JSON: its bytes, and what was parsed from them."""
 
     def raw(self, body: bytes) -> Finding | None:
         """Look through bytes that are no JSON."""

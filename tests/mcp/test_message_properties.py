@@ -113,7 +113,7 @@ def check(raw: bytes) -> None:
     assert expected is not None
     assert message.value == expected
     strings = [leaf for leaf in walk(expected) if isinstance(leaf, str)]
-    assert sorted(message.text.split("\0")) == sorted(strings)
+    assert sorted(leaves(message.value).split("\0")) == sorted(strings)
 
 
 @given(values)
@@ -149,8 +149,7 @@ def test_no_bytes_bring_anything_but_a_message_or_a_refusal(raw: bytes) -> None:
 @given(values)
 def test_the_text_holds_each_string_once(value: Any) -> None:
     strings = [leaf for leaf in walk(value) if isinstance(leaf, str)]
-    numbers = [leaf for leaf in walk(value) if isinstance(leaf, float)]
-    sound = all(map(math.isfinite, numbers)) and not any("\0" in text for text in strings)
+    sound = not any("\0" in text for text in strings)
     try:
         text = leaves(value)
     except MessageError:

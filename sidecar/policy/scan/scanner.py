@@ -36,9 +36,6 @@ MAX_TOTAL: Final = 262_144
 # What makes the bytes of a message differ from what its strings fold to.
 _DISGUISES: Final = (b"\\", b"\x7f", b"  ")
 
-# How deep a value may be was proved when it was parsed.
-_ANY_DEPTH: Final = 1 << 30
-
 _decoder: Final = getincrementaldecoder("utf-8")
 
 
@@ -121,16 +118,16 @@ class Scanner:
             and not may_concern(body)
         )
 
-    def message(self, body: bytes, value: object, text: str | None = None) -> Finding | None:
+    def message(self, body: bytes, value: object) -> Finding | None:
         """Look through every string of a JSON message, its keys too, each for itself.
 
-        *value* is what a strict parser made of *body*, and *text* its `leaves`, if they
-        are at hand. Raises MessageError if a string holds NUL.
+        *value* is what a strict parser made of *body*. Raises MessageError if a string
+        holds NUL.
         """
         may_hold = self._may_hold_plain
         if may_hold is not None and body.isascii() and not may_hold(body):
             return None
-        folded = self._fold(leaves(value, _ANY_DEPTH) if text is None else text)
+        folded = self._fold(leaves(value))
         hit = self.first(folded)
         if hit is None:
             return None

@@ -123,15 +123,6 @@ def test_a_pattern_never_spans_two_strings(scanner: Scanner, value: object) -> N
     assert look(scanner, value) is None
 
 
-@both
-def test_text_that_is_at_hand_is_not_gathered_again(scanner: Scanner) -> None:
-    body = b'{"a":"caf\xc3\xa9","b":"jailbreak"}'
-    value = parse_value(body)
-    finding = scanner.message(body, value, "a\0b\0caf\u00e9\0jailbreak")
-    assert finding is not None
-    assert finding.path == "$.b"
-
-
 @pytest.mark.parametrize(
     ("pattern", "body"),
     [
