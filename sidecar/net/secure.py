@@ -27,7 +27,7 @@ def _buffer() -> memoryview:
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What all connections of a listener read into: nothing stays there between two reads."""
+    """What all connections of a listener read into: each takes what is its own at once."""
 
     encrypted: memoryview = field(default_factory=_buffer)
     plain: memoryview = field(default_factory=_buffer)
