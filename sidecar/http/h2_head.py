@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 from ..errors import ProtocolError
 from .field import Pair
 from .h1 import Bounds
 from .head import CHUNKED, UNTIL_CLOSE, ReplyHead, RequestHead
 from .lines import LineTable
-from .reading import read_reply, read_request
+from .reading import read_reply, read_request, recall_reply, recall_request
 
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
 _METHOD: Final = re.compile(rb"[A-Z]{1,32}")
@@ -40,6 +40,7 @@ _PLAIN_LINES: Final = re.compile(
     rb"[!#$%&'*+\-.^_`|~0-9a-z]++\0"
     rb"(?:[^\x00-\x20\x7f](?:[^\x00-\x08\x0a-\x1f\x7f]*[^\x00-\x20\x7f])?+)?+\r\n)*+"
 )
+Message = TypeVar("Message", RequestHead, ReplyHead)
 _BESIDE: Final = 28  # what the fields of a request count beside the bytes of its HTTP/1 head
 
 
@@ -52,12 +53,19 @@ def request_head(
     ProtocolError; its status is 400 where the request is malformed (RFC 9113 8.1.1).
     """
     whole, told = _plain(fields, bounds) or _written(fields, bounds)
-    head = read_request(whole, table, bounds.fields)
+    head = _recalled(recall_request(whole, table), bounds) or read_request(
+        whole, table, bounds.fields
+    )
     if ended and head.length > 0:
         raise ProtocolError("the body is shorter than its `content-length`")
     if not ended and not told:
         head.length = CHUNKED
     return head
+
+
+def _recalled(known: tuple[Message, int] | None, bounds: Bounds) -> Message | None:
+    """Return the head that was recalled, unless it has more fields than it may."""
+    return known[0] if known is not None and len(known[0].pairs) <= bounds.fields else None
 
 
 def _plain(fields: Sequence[Pair], bounds: Bounds) -> tuple[bytes, bool] | None:
@@ -109,7 +117,7 @@ def _written(fields: Iterable[Pair], bounds: Bounds) -> tuple[bytes, bool]:
 def reply_head(fields: Sequence[Pair], table: LineTable, bounds: Bounds) -> ReplyHead:
     """Return the head that a reply's *fields* are. Raises ProtocolError."""
     whole = _plain_reply(fields, bounds) or _written_reply(fields, bounds)
-    head = read_reply(whole, table, bounds.fields)
+    head = _recalled(recall_reply(whole, table), bounds) or read_reply(whole, table, bounds.fields)
     if head.length == UNTIL_CLOSE:
         head.length = CHUNKED  # the stream's end is seen, not guessed from the connection's
     return head

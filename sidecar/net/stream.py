@@ -1,8 +1,8 @@
 """One HTTP/2 stream of a caller: the caller's side of one exchange.
 
 It gathers the request's body within its bounds of size and time, has the whole
-request served by a task of its own, and writes the reply into the stream. A
-reply that can't be finished is reset, never ended as if it were whole.
+request served, which what happens to it then drives, and writes the reply into the
+stream. A reply that can't be finished is reset, never ended as if it were whole.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..http.head import ReplyHead, RequestHead
 from ..policy.call import Call, Peer
 from .caller import Door
 from .deadlines import NEVER
-from .wake import Wake
+from .wake import Drive
 
 
 class Carrier(Protocol):
@@ -78,7 +78,7 @@ class Stream:
         self.peer = carrier.peer
         self.local_ip = carrier.local_ip
         self.forwarded_for = carrier.forwarded_for
-        self.wake = Wake(loop)
+        self.wake = Drive(loop, self._served)
         self.deadline = NEVER
         self.streaming: Call | None = None
         self.gone = False
@@ -152,24 +152,22 @@ class Stream:
         self._carrier.begin(self)
 
     def serve(self) -> None:
-        """Have the request served by a task of its own."""
+        """Have the request served."""
         request, self._request = self._request, None
         if request is not None and not self.gone:
             self.busy = True
-            self.door.spawn(self._serve(request), "stream")
+            self.wake.run(self.door.serve(request, self))
 
-    async def _serve(self, request: Request) -> None:
-        try:
-            await self.door.serve(request, self)
-        except CallerGone:
-            pass
-        finally:
-            self.busy = False
-            self.streaming = None
-            if not self._ended:
-                self._reset(INTERNAL)
-            self.allow(self.door.times.idle)
-            self.settle()
+    def _served(self, fault: Exception | None) -> None:
+        """The exchange is over, whatever became of it."""
+        self.busy = False
+        self.streaming = None
+        if fault is not None and not isinstance(fault, CallerGone):
+            self.door.report("the exchange of a stream", fault)
+        if not self._ended:
+            self._reset(INTERNAL)
+        self.allow(self.door.times.idle)
+        self.settle()
 
     # -- what happens to it
 
@@ -242,7 +240,8 @@ class Stream:
 
     def allow(self, seconds: float) -> None:
         """Give what goes on *seconds* from now, and never more than the certificate's life."""
-        self.deadline = min(self.door.deadlines.now() + seconds, self._carrier.expires)
+        until, expires = self.door.deadlines.now() + seconds, self._carrier.expires
+        self.deadline = until if until < expires else expires
 
     def interim(self, head: ReplyHead) -> None:
         """Pass on an interim reply."""

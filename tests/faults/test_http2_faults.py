@@ -258,11 +258,10 @@ def test_row_28_a_flood_of_resets_ends_the_connection(world: World) -> None:
         floods.rapid_reset,
         floods.made_you_reset_by_window,
         floods.made_you_reset_by_data,
+        floods.malformed_requests,
     )
     # What is no HTTP/2 ends it at once.
-    expect_calm(
-        world, (PROTOCOL,), floods.made_you_reset_by_no_increment, floods.malformed_requests
-    )
+    expect_calm(world, (PROTOCOL,), floods.made_you_reset_by_no_increment)
 
 
 def test_row_29_a_flood_of_control_frames_is_told_to_calm_down(world: World) -> None:

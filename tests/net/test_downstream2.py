@@ -78,7 +78,7 @@ async def test_much_that_comes_at_once_is_worked_on_in_turns() -> None:
     line = Line(served)
     await line.settle()
     line.pipe.say(b"".join(line.speaker.ask("GET", f"/{one}") for one in range(90)))
-    assert len(line.down.exchanges) == 64
+    assert len(served.requests) == 64
     assert not line.pipe.reading
     await line.settle()
     assert all(told.ended for told in line.speaker.replies.values())
