@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias, cast
 
 _READ: Final = 65_536  # bytes: four TLS records
 _RECORD: Final = 16_384  # bytes encrypted at a time, so that OpenSSL keeps no large buffer
-_GOODBYE: Final = 5.0  # seconds for a caller to take what was written, and to close TLS
+_GOODBYE: Final = 5.0  # seconds for a caller to close TLS, once all that was written has gone
 
 # Makes who goes on with a connection, from the protocol that was agreed on.
 Speaks: TypeAlias = Callable[[str | None], asyncio.Protocol]
@@ -193,12 +193,19 @@ class Secured(asyncio.Transport, asyncio.BufferedProtocol):
         except ssl.SSLWantReadError:  # the other's is still to come
             self._flush()
             self._raw.resume_reading()
-            self._timer = self._loop.call_later(_GOODBYE, self._raw.abort)
+            self._timer = self._loop.call_later(_GOODBYE, self._give_up)
         except ssl.SSLError:
             self._raw.abort()
         else:
             self._flush()
             self._raw.close()
+
+    def _give_up(self) -> None:
+        # A slow reader still gets what it was answered: who speaks sets the limit for that.
+        if self._raw.get_write_buffer_size():
+            self._timer = self._loop.call_later(_GOODBYE, self._give_up)
+        else:
+            self._raw.abort()
 
     def abort(self) -> None:
         self._closing = True

@@ -222,6 +222,41 @@ def test_who_never_says_goodbye_is_left_after_a_while(
     run(story())
 
 
+def test_a_slow_reader_gets_all_that_was_written_before_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(secure, "_GOODBYE", 0.05)
+
+    def last(app: App, data: bytes) -> None:
+        app.transport.write(LARGE * 16)
+        app.transport.close()
+
+    def talk() -> bytes:
+        """A caller that takes its time."""
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.settimeout(20)
+        sock.connect(("127.0.0.1", port))
+        with mesh.wrap_socket(sock, server_hostname="127.0.0.1") as caller:
+            caller.sendall(b"go")
+            written.wait()
+            return b"".join(iter(lambda: caller.recv(65_536), b""))
+
+    async def story() -> None:
+        nonlocal port, mesh
+        async with site(tmp_path, last) as here:
+            port, mesh = here.port, here.client
+            talking = asyncio.create_task(asyncio.to_thread(talk))
+            await until(lambda: bool(here.apps) and here.apps[0].transport.is_closing())
+            assert here.apps[0].transport.get_write_buffer_size() > 0
+            await asyncio.sleep(0.3)  # many times as long as it is waited for who has all
+            written.set()
+            assert await talking == LARGE * 16
+
+    written, port, mesh = threading.Event(), 0, ssl.create_default_context()
+    run(story())
+
+
 @pytest.mark.parametrize(
     ("sent", "fault"),
     [(b"GET / HTTP/1.1\r\n\r\n", ssl.SSLError), (b"\x16\x03\x01", ConnectionResetError)],
