@@ -132,6 +132,52 @@ def test_nobody_is_refused_while_it_restarts_behind_its_socket(boots: Boots) -> 
     assert is_up(facts["after"])
 
 
+def test_a_program_runs_behind_a_unit_that_is_made_for_it(boots: Boots) -> None:
+    facts = found(boots, "a_program_is_started_behind_its_sidecar")
+    assert is_up(facts["unit"])
+    assert facts["uids"] == [facts["unit"]["UID"]] * 4, "of the sidecar's own user"
+    code, said = facts["check"]
+    assert code == 0, said
+
+
+def test_a_program_gets_its_cache_and_the_secret_that_is_named(boots: Boots) -> None:
+    environment = found(boots, "a_program_is_started_behind_its_sidecar")["environment"]
+    assert environment["HOME"] == "/var/cache/sidecar/git"
+    assert environment["GIT_TOKEN"] == "of the program"
+    others = {"OTHER", "NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY", "WATCHDOG_USEC"}
+    assert not others & environment.keys()
+
+
+def test_a_program_may_make_code_and_run_what_it_keeps(boots: Boots) -> None:
+    facts = found(boots, "a_program_may_make_code_and_run_what_it_keeps")
+    assert (facts["status"], facts["text"]) == (200, "it ran\n")
+
+
+def test_a_program_goes_on_over_a_reload(boots: Boots) -> None:
+    facts = found(boots, "a_program_goes_on_over_a_reload")
+    assert facts["refused"]["status"] == 403
+    assert is_up(facts["after"])
+    assert facts["after"]["MainPID"] == facts["before"]["MainPID"]
+    assert facts["same program"] is True
+
+
+def test_a_program_and_what_it_started_end_with_a_sidecar_that_is_killed(boots: Boots) -> None:
+    facts = found(boots, "a_program_ends_with_a_sidecar_that_is_killed")
+    assert facts["unit"]["NRestarts"] == "1"
+    assert facts["again"] is True, "another one is started"
+
+
+def test_a_program_and_what_it_started_end_with_its_sidecar(boots: Boots) -> None:
+    facts = found(boots, "a_program_ends_with_its_sidecar")
+    assert facts["living"] == []
+    unit = facts["unit"]
+    assert (unit["ActiveState"], unit["SubState"], unit["Result"]) == (
+        "inactive",
+        "dead",
+        "success",
+    )
+
+
 def test_after_a_reboot_the_identity_is_still_good_without_a_token(boots: Boots) -> None:
     facts = found(boots, "the_identity_is_still_good", "second")
     assert facts["token"] is False
@@ -146,7 +192,7 @@ def test_after_a_reboot_the_ca_goes_on_with_its_log(boots: Boots) -> None:
     assert facts["call"] == HELLO
     assert facts["leaf"] != found(boots, "the_identity_is_still_good", "second")["leaf"]
     log = json.loads(facts["log"])
-    assert (log["chain"], log["token_made"]) == ("whole", 2)
+    assert (log["chain"], log["token_made"]) == ("whole", 3)
 
 
 @pytest.mark.parametrize("boot", ["first", "second"])

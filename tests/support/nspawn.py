@@ -26,6 +26,7 @@ from .debian_tree import run
 
 ROOT = Path(__file__).parents[2]
 STEPS = Path(__file__).parent / "machine"
+PROGRAM = Path(__file__).parent / "stdio_program.py"
 PAGE = ROOT / "docs" / "how-to" / "run-as-a-service.md"
 PATIENCE = 100.0  # seconds of one boot, all its steps included
 
@@ -98,6 +99,7 @@ class Machine:
         (wanted / "steps.service").symlink_to("/etc/systemd/system/steps.service")
         shutil.copytree(STEPS, self.tree / "opt/steps/machine")
         shutil.copy(PAGE, self.tree / "opt/steps/page.md")
+        shutil.copy(PROGRAM, self.tree / "opt/steps/program.py")
         (self.tree / "etc/machine-id").write_text("")
 
     def _nspawn(self) -> list[str]:

@@ -8,6 +8,7 @@ never says a word.
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import signal
 import subprocess
@@ -115,6 +116,15 @@ class Program:
     def orphan(self, id: object, arguments: dict[str, object], token: object) -> None:
         left = subprocess.Popen(["sleep", "600"], stdin=subprocess.DEVNULL)
         text(id, left.pid)
+
+    def makes(self, id: object, arguments: dict[str, object], token: object) -> None:
+        """Make code as JavaScript's engines do, and run a file as package runners do."""
+        rights = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
+        mmap.mmap(-1, mmap.PAGESIZE, prot=rights).close()
+        kept = os.path.join(os.environ["HOME"], "kept")
+        with open(os.open(kept, os.O_CREAT | os.O_WRONLY, 0o700), "w") as file:
+            file.write("#!/bin/sh\necho it ran\n")
+        text(id, subprocess.run([kept], stdin=subprocess.DEVNULL, stdout=-1, text=True).stdout)
 
     def stubborn(self, id: object, arguments: dict[str, object], token: object) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

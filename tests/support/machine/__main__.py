@@ -8,8 +8,8 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from .plan import BOOTS
 from .shell import Facts
-from .steps import BOOTS
 
 
 def main(boot: str) -> None:

@@ -84,7 +84,12 @@ def journal(*more: str) -> str:
 
 def call(tool: str, **arguments: str) -> Facts:
     """Call *tool* as agent/alice through the sidecar."""
-    caller = Caller(8443, CALLER / "svid_bundle.pem", CALLER)
+    return call_at(8443, tool, **arguments)
+
+
+def call_at(port: int, tool: str, **arguments: str) -> Facts:
+    """Call *tool* as agent/alice through the sidecar on *port*."""
+    caller = Caller(port, CALLER / "svid_bundle.pem", CALLER)
     try:
         reply = caller.call(tool, **arguments)
         return {"status": reply.status, "text": reply.text, "reason": reply.reason}

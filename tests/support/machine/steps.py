@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 from .shell import (
@@ -240,23 +239,3 @@ def nothing_has_failed() -> Facts:
         "journal": journal(),
         "ca": shown("sidecar-ca.service"),
     }
-
-
-BOOTS: dict[str, tuple[Callable[[], Facts], ...]] = {
-    "first": (
-        a_ca_is_made_and_started,
-        a_server_is_started,
-        a_sidecar_joins_with_a_token_and_is_started,
-        a_call_goes_through,
-        it_is_checked_from_outside,
-        it_is_reloaded,
-        a_bad_configuration_changes_nothing,
-        texts_are_scanned_with_all_that_the_unit_is_denied,
-        a_hung_sidecar_is_killed_and_started_again,
-        a_bootstrap_that_cannot_be_read_is_not_tried_again,
-        its_socket_brings_it_up,
-        its_socket_stays_while_it_restarts,
-        nothing_has_failed,
-    ),
-    "second": (the_identity_is_still_good, the_ca_still_issues, nothing_has_failed),
-}
