@@ -27,6 +27,7 @@ from sidecar.errors import Where
 from sidecar.net.cluster import Cluster
 from sidecar.net.clusters import Clusters
 from sidecar.net.means import Means
+from sidecar.observe.family import Kind
 from sidecar.observe.journal import Journal
 from sidecar.observe.metrics import Metrics, limiter_metrics
 from sidecar.observe.record import Record
@@ -213,9 +214,9 @@ def metrics_and_stats() -> str:
     ]
     rows: list[tuple[str, str, str, str]] = []
     for one in families:
-        labels = ", ".join(f"`{label}`" for label in one._labelnames)  # type: ignore[attr-defined]
-        suffix = "_total" if one.type == "counter" else ""
-        rows.append((f"`{one.name}{suffix}`", one.type, labels, one.documentation))
+        labels = ", ".join(f"`{label}`" for label in one.labels)
+        suffix = "_total" if one.kind is Kind.COUNTER else ""
+        rows.append((f"`{one.name}{suffix}`", one.kind.value, labels, one.help))
     rows += [(f"`{name}`", "gauge", "", text) for name, text in words.GAUGES.items()]
     names = {name for name, _ in metrics.stats()}
     own = [(f"`{name}`", text) for name, text in words.STATS.items()]

@@ -21,8 +21,6 @@ from functools import partial
 from json import dumps
 from typing import Final
 
-from prometheus_client.core import Metric
-
 from . import __version__
 from .admin.pages import pages
 from .admin.server import AdminServer, default_socket
@@ -48,6 +46,7 @@ from .net.means import Means
 from .net.tasks import Tasks
 from .net.tls import Identity
 from .notices import Notices
+from .observe.family import Family
 from .observe.journal import Journal
 from .observe.metrics import Metrics, limiter_metrics
 from .plan import Plan, needing_restart
@@ -352,7 +351,7 @@ class App:
             self._manager.alive()
             await asyncio.sleep(self._manager.watchdog)
 
-    def _gauges(self) -> Iterator[Metric]:
+    def _gauges(self) -> Iterator[Family]:
         yield from self._health.gauges()
         yield from limiter_metrics(self._world.limiter)
         yield from self._bridges.metrics()

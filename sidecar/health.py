@@ -9,10 +9,9 @@ import asyncio
 from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
-from prometheus_client.core import GaugeMetricFamily, Metric
-
 from .admin.pages import cluster_gauges
 from .net.clusters import Clusters
+from .observe.family import Family, gauge
 from .observe.metrics import Stat
 from .reload import Reload
 from .rotation import Rotation
@@ -85,13 +84,13 @@ class Health:
             ("server.renewals_failed", self._rotation.failed if self._rotation else 0),
         ]
 
-    def gauges(self) -> Iterator[Metric]:
+    def gauges(self) -> Iterator[Family]:
         """Yield what Prometheus is told of clusters and of the sidecar as a whole."""
         yield from cluster_gauges(self._clusters)
         for name, value in self.stats():
             plain = _AS_GAUGES.get(name)
             if plain is not None:
-                yield GaugeMetricFamily(plain, name, value=value)
+                yield gauge(plain, name).add(value)
 
     def _expiry(self) -> float:
         identity = self._rotation.current if self._rotation is not None else None

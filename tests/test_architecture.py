@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "config": "policy spiffe mcp upstream observe",
     "ca": "spiffe",
     "net": "http mcp spiffe policy upstream observe",
-    "bridge": "net config mcp policy",
+    "bridge": "net config mcp policy observe",
     "remote": "net config ca policy mcp observe spiffe",
     "exchange": "net config policy mcp http observe upstream",
     "admin": "exchange net config ca observe upstream policy http mcp spiffe",

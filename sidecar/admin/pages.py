@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from urllib.parse import parse_qs
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-
 from ..net.cluster import Cluster
 from ..net.clusters import Clusters
 from ..net.counters import FAMILY, LOCAL
+from ..observe.family import Family, counter, gauge
 from ..observe.journal import Journal
 from ..observe.metrics import Metrics, Stat
 from .server import Make, Page
@@ -81,52 +80,46 @@ def _cluster_lines(clusters: Clusters) -> Iterator[str]:
             yield f"{cluster.spec.name}::{endpoint}\n"
 
 
-def cluster_gauges(clusters: Clusters) -> Iterator[Metric]:
+def cluster_gauges(clusters: Clusters) -> Iterator[Family]:
     """Yield what Prometheus is told of the clusters."""
-    ejected = GaugeMetricFamily(
-        "sidecar_upstream_ejected",
-        "1 while an endpoint is ejected.",
-        labels=["cluster", "endpoint"],
+    ejected = gauge(
+        "sidecar_upstream_ejected", "1 while an endpoint is ejected.", "cluster", "endpoint"
     )
-    connections = GaugeMetricFamily(
-        "sidecar_upstream_connections", "Open connections to a cluster.", labels=["cluster"]
-    )
-    pending = GaugeMetricFamily(
-        "sidecar_upstream_pending", "Calls that wait for a connection.", labels=["cluster"]
-    )
-    overflow = GaugeMetricFamily(
-        "sidecar_upstream_overflow", "Calls refused for a full queue so far.", labels=["cluster"]
+    connections = gauge("sidecar_upstream_connections", "Open connections to a cluster.", "cluster")
+    pending = gauge("sidecar_upstream_pending", "Calls that wait for a connection.", "cluster")
+    overflow = gauge(
+        "sidecar_upstream_overflow", "Calls refused for a full queue so far.", "cluster"
     )
     for cluster in clusters:
         name = cluster.spec.name
-        connections.add_metric([name], cluster.connections)
-        pending.add_metric([name], cluster.pending)
-        overflow.add_metric([name], cluster.counters["upstream_rq_pending_overflow"])
+        connections.add(cluster.connections, name)
+        pending.add(cluster.pending, name)
+        overflow.add(cluster.counters["upstream_rq_pending_overflow"], name)
         for endpoint in cluster.endpoints.values():
-            ejected.add_metric([name, endpoint.address], float(endpoint.ejected))
+            ejected.add(float(endpoint.ejected), name, endpoint.address)
     yield from (ejected, connections, pending, overflow, *_cluster_counters(clusters))
 
 
-def _cluster_counters(clusters: Clusters) -> Iterator[Metric]:
+def _cluster_counters(clusters: Clusters) -> Iterator[Family]:
     """Yield how each cluster answered: where versions are clusters, how each version does."""
-    replies = CounterMetricFamily(
+    replies = counter(
         "sidecar_upstream_replies",
         "Replies of a cluster by the hundred of their status, copies' among them.",
-        labels=["cluster", "status"],
+        "cluster",
+        "status",
     )
-    failures = CounterMetricFamily(
+    failures = counter(
         "sidecar_upstream_failures",
         "Calls to a cluster that brought no reply, by why.",
-        labels=["cluster", "why"],
+        "cluster",
+        "why",
     )
-    retries = CounterMetricFamily(
-        "sidecar_upstream_retries", "Calls that were tried again.", labels=["cluster"]
-    )
+    retries = counter("sidecar_upstream_retries", "Calls that were tried again.", "cluster")
     for cluster in clusters:
         name, counters = cluster.spec.name, cluster.counters
-        for hundred, counter in FAMILY.items():
-            replies.add_metric([name, f"{hundred}xx"], counters[counter])
-        for outcome, counter in LOCAL.items():
-            failures.add_metric([name, outcome.value], counters[counter])
-        retries.add_metric([name], counters["upstream_rq_retry"])
+        for hundred, counted in FAMILY.items():
+            replies.add(counters[counted], name, f"{hundred}xx")
+        for outcome, counted in LOCAL.items():
+            failures.add(counters[counted], name, outcome.value)
+        retries.add(counters["upstream_rq_retry"], name)
     yield from (replies, failures, retries)

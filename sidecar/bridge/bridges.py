@@ -12,10 +12,9 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-
 from ..config.stdio import StdioSpec
 from ..net.tasks import Tasks
+from ..observe.family import Family, counter, gauge
 from .bridge import Bridge, Counts
 from .child import Nursery
 from .guard import Guard
@@ -86,7 +85,7 @@ class Bridges:
             await asyncio.sleep(_STEP)
         self._guard.stop()
 
-    def metrics(self) -> Iterator[Metric]:
+    def metrics(self) -> Iterator[Family]:
         """Yield what Prometheus is told; nothing where there is no bridge."""
         if self._bridges:
             yield from bridge_metrics(self._bridges)
@@ -101,18 +100,18 @@ class Bridges:
             self._say(f"there is no program `{program}` that can be started")
 
 
-def bridge_metrics(bridges: Mapping[str, Bridge]) -> Iterator[Metric]:
+def bridge_metrics(bridges: Mapping[str, Bridge]) -> Iterator[Family]:
     """Yield what is counted of *bridges*, by the address that stands for each."""
     for name, what, now in _GAUGES:
-        gauge = GaugeMetricFamily(f"sidecar_stdio_{name}", what, labels=["server"])
+        family = gauge(f"sidecar_stdio_{name}", what, "server")
         for address, bridge in bridges.items():
-            gauge.add_metric([address], now(bridge))
-        yield gauge
+            family.add(now(bridge), address)
+        yield family
     for name, what, count in _COUNTERS:
-        counter = CounterMetricFamily(f"sidecar_stdio_{name}", what, labels=["server"])
+        family = counter(f"sidecar_stdio_{name}", what, "server")
         for address, bridge in bridges.items():
-            counter.add_metric([address], count(bridge.counts))
-        yield counter
+            family.add(count(bridge.counts), address)
+        yield family
 
 
 _GAUGES: Final[tuple[tuple[str, str, Callable[[Bridge], int]], ...]] = (

@@ -13,19 +13,10 @@ from http import HTTPStatus
 from itertools import accumulate
 from typing import Final, TypeAlias, TypeVar
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
-from prometheus_client.exposition import generate_latest
-from prometheus_client.registry import Collector
-
 from ..mcp.methods import METHODS, NOTIFICATIONS
 from ..policy.limit import Limiter
 from ..policy.verdict import Reason
+from .family import Family, counter, gauge, histogram
 from .record import Record
 
 # Seconds. Ours: 100 us to 100 ms. The server's: OpenTelemetry's buckets for MCP.
@@ -87,14 +78,14 @@ class Series:
             theirs.sum += duration
 
 
-class Metrics(Collector):
+class Metrics:
     """Counts exchanges; `gauges` and `stats` bring what others count."""
 
     def __init__(
         self,
         version: str,
         max_tools: int,
-        gauges: Callable[[], Iterable[Metric]] = tuple,
+        gauges: Callable[[], Iterable[Family]] = tuple,
     ) -> None:
         self._version = version
         self._max_tools = max_tools
@@ -107,8 +98,6 @@ class Metrics(Collector):
         self.handshakes = 0
         self.handshake_failures: dict[str, int] = {}
         self.upstream_handshake_failures: dict[str, int] = {}
-        self.registry = CollectorRegistry(auto_describe=False)
-        self.registry.register(self)
 
     def count(self, record: Record, ended: float, overhead: float) -> Series:
         """Count one exchange that *ended* (on the loop's clock); *overhead* was ours. Seconds.
@@ -176,90 +165,94 @@ class Metrics(Collector):
 
     def text(self) -> bytes:
         """Return the exposition in Prometheus' text format."""
-        return generate_latest(self.registry)
+        # Not before somebody asks: what writes the format takes a while to load.
+        from .exposition import exposition
 
-    def collect(self) -> Iterable[Metric]:
-        """Yield all families, for prometheus_client."""
-        info = GaugeMetricFamily("sidecar_build_info", "Always 1.", labels=["version"])
-        info.add_metric([self._version], 1)
+        return exposition(self.collect())
+
+    def collect(self) -> Iterable[Family]:
+        """Yield all that is told."""
+        info = gauge("sidecar_build_info", "Always 1.", "version")
+        info.add(1, self._version)
         yield info
-        requests = CounterMetricFamily(
+        requests = counter(
             "sidecar_requests",
             "Exchanges by what was asked and what was said.",
-            labels=["method", "tool", "verdict", "reason"],
+            "method",
+            "tool",
+            "verdict",
+            "reason",
         )
         for labels, count in self._by(lambda one: one.labels).items():
-            requests.add_metric(list(labels), count)
+            requests.add(count, *labels)
         yield requests
         yield from self._histograms()
         yield from self._failures()
         yield from self._gauges()
 
-    def _histograms(self) -> Iterator[Metric]:
-        overhead = HistogramMetricFamily(
+    def _histograms(self) -> Iterator[Family]:
+        overhead = histogram(
             "sidecar_overhead_seconds", "Time of an exchange that was spent in the sidecar."
         )
         own = _Histogram.total(_OVERHEAD, [one.overhead for one in self._series.values()])
-        overhead.add_metric([], own.buckets(), own.sum)
+        overhead.add((own.buckets(), own.sum))
         yield overhead
-        durations = HistogramMetricFamily(
+        durations = histogram(
             "mcp_server_operation_duration_seconds",
             "Time from sending a call to the server until its reply was through.",
-            labels=["mcp_method_name"],
+            "mcp_method_name",
         )
         by_method: dict[str, list[_Histogram]] = {}
         for series in self._series.values():
             by_method.setdefault(series.labels[0], []).append(series.duration)
         for method, parts in by_method.items():
             taken = _Histogram.total(_DURATION, parts)
-            durations.add_metric([method], taken.buckets(), taken.sum)
+            durations.add((taken.buckets(), taken.sum), method)
         yield durations
 
-    def _failures(self) -> Iterator[Metric]:
-        handshakes = CounterMetricFamily("sidecar_handshakes", "TLS handshakes that succeeded.")
-        handshakes.add_metric([], self.handshakes)
+    def _failures(self) -> Iterator[Family]:
+        handshakes = counter("sidecar_handshakes", "TLS handshakes that succeeded.")
+        handshakes.add(self.handshakes)
         yield handshakes
-        refused = CounterMetricFamily(
-            "sidecar_handshake_failures", "Connections refused at the handshake.", labels=["reason"]
+        refused = counter(
+            "sidecar_handshake_failures", "Connections refused at the handshake.", "reason"
         )
         for reason, count in self.handshake_failures.items():
-            refused.add_metric([reason], count)
+            refused.add(count, reason)
         yield refused
-        servers = CounterMetricFamily(
+        servers = counter(
             "sidecar_upstream_handshake_failures",
             "Servers refused at the handshake, or that refused it.",
-            labels=["reason"],
+            "reason",
         )
         for reason, count in self.upstream_handshake_failures.items():
-            servers.add_metric([reason], count)
+            servers.add(count, reason)
         yield servers
-        tokens = CounterMetricFamily(
+        tokens = counter(
             "sidecar_token_checks",
             "Calls where tokens are accepted, by what theirs came to.",
-            labels=["outcome"],
+            "outcome",
         )
         for outcome, count in self._tokens.items():
-            tokens.add_metric([outcome], count)
+            tokens.add(count, outcome)
         yield tokens
-        faults = CounterMetricFamily("sidecar_internal_faults", "Bugs that met the rescue.")
-        faults.add_metric([], self.faults)
+        faults = counter("sidecar_internal_faults", "Bugs that met the rescue.")
+        faults.add(self.faults)
         yield faults
-        lost = CounterMetricFamily("sidecar_access_lines_lost", "Access lines not written.")
-        lost.add_metric([], self.lost_lines)
+        lost = counter("sidecar_access_lines_lost", "Access lines not written.")
+        lost.add(self.lost_lines)
         yield lost
 
 
-def limiter_metrics(limiter: Limiter) -> Iterator[Metric]:
+def limiter_metrics(limiter: Limiter) -> Iterator[Family]:
     """Yield what Prometheus is told of rate limits; rules are those that are configured."""
-    refused = CounterMetricFamily(
-        "sidecar_rate_limited", "Calls that a RateLimit refused.", labels=["rule"]
-    )
+    refused = counter("sidecar_rate_limited", "Calls that a RateLimit refused.", "rule")
     for rule, count in limiter.refused.items():
-        refused.add_metric([rule], count)
-    buckets = GaugeMetricFamily("sidecar_rate_limit_buckets", "Buckets that RateLimits have.")
-    buckets.add_metric([], limiter.buckets)
-    sharing = CounterMetricFamily(
+        refused.add(count, rule)
+    buckets = gauge("sidecar_rate_limit_buckets", "Buckets that RateLimits have.")
+    buckets.add(limiter.buckets)
+    sharing = counter(
         "sidecar_rate_limit_sharing", "Calls that shared a bucket, all others being in use."
     )
-    sharing.add_metric([], limiter.sharing)
+    sharing.add(limiter.sharing)
     yield from (refused, buckets, sharing)

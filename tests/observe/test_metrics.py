@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 from support.records import call_of, counted, permitted, record, refused
 
+from sidecar.observe.family import gauge
 from sidecar.observe.metrics import Metrics
 from sidecar.policy.tokens.places import Edit
 from sidecar.policy.tokens.rules import Checked
@@ -162,7 +162,7 @@ def test_what_tokens_came_to_is_counted_where_tokens_are_accepted() -> None:
 
 
 def test_the_version_and_the_gauges_of_others_are_told() -> None:
-    metrics = Metrics("1.2.3", 1, lambda: [GaugeMetricFamily("ours", "x", value=4)])
+    metrics = Metrics("1.2.3", 1, lambda: [gauge("ours", "x").add(4)])
     scraped = samples(metrics)
     assert scraped["sidecar_build_info", (("version", "1.2.3"),)] == 1
     assert scraped["ours", ()] == 4
