@@ -133,4 +133,4 @@ async def test_prometheus_is_told_how_each_cluster_answered() -> None:
     assert samples["sidecar_upstream_replies", "files", "5xx"] == 1
     assert samples["sidecar_upstream_failures", "files", "reset"] == 1
     assert samples["sidecar_upstream_failures", "files", "timeout"] == 0
-    assert samples["sidecar_upstream_retries_total", "files"] == 1
+    assert samples["sidecar_upstream_retries", "files"] == 1

@@ -41,3 +41,10 @@ def test_a_command_loads_only_what_it_needs(line: str, spared: set[str], tmp_pat
     loaded = set(done.stdout.splitlines()[-1].split())
     assert "sidecar.cli" in loaded
     assert loaded & spared == set()
+
+
+def test_what_writes_the_format_of_metrics_is_not_loaded_before_somebody_scrapes() -> None:
+    ask = "import sys, sidecar.app; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
+    assert "sidecar.observe.metrics" in done.stdout.split()
+    assert not {"prometheus_client", "jwt"} & set(done.stdout.split())
