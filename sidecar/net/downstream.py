@@ -125,7 +125,8 @@ class Downstream(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.paused = False
-        if self.request is not None and not self.busy:
+        # Where the connection closes, the request is one that was served already.
+        if self.request is not None and not self.busy and not self._transport.is_closing():
             self._serve(self.request)
         else:
             self.wake()
@@ -221,7 +222,8 @@ class Downstream(asyncio.Protocol):
 
     def _next(self) -> None:
         """Look at what came meanwhile."""
-        if self.request is None and not self.gone:
+        # A drain, or the end of a certificate, may have closed it in the turn between.
+        if self.request is None and not self.gone and not self._transport.is_closing():
             self._transport.resume_reading()
             self._look(self._reader.next())
 

@@ -332,6 +332,35 @@ async def test_who_does_not_even_take_the_end_is_cut_off() -> None:
 
 
 @in_memory
+async def test_who_takes_the_last_reply_late_is_not_served_again() -> None:
+    served = Served(waits=True)
+    callers, caller = connect(served)
+    caller.say(request("POST", "/a", b"{}", "connection: close"))
+    await loop().settle()
+    caller.stall()
+    served.go()
+    await loop().settle()
+    assert caller.end == "closing"
+    caller.drain()
+    await loop().settle()
+    assert (len(served.requests), caller.heard()) == (1, b"200 /a\n")
+    caller.abort()
+    await loop().settle()
+    assert len(callers.live) == 0
+
+
+@in_memory
+async def test_what_was_sent_ahead_of_a_drain_is_not_served_where_no_reply_can_go() -> None:
+    served = Served()
+    callers, caller = connect(served)
+    caller.say(request("GET", "/a") * 3)
+    [down] = callers.live
+    down.drain()
+    await loop().settle()
+    assert (caller.end, len(served.requests)) == ("closed", 1)
+
+
+@in_memory
 async def test_how_much_may_wait_for_a_reader_is_a_limit_that_is_set() -> None:
     _, caller = connect(Served(), bounds=Bounds(buffer=4321))
     assert caller.high == 4321
