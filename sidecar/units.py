@@ -65,6 +65,9 @@ SystemCallErrorNumber=EPERM
 KillMode=mixed
 TasksMax=4096
 """
+# Else all instances of a template would share one: they could speak to each other's admin sockets
+# and end each other. No unit that is printed for a name, nor the CA's, has a user of such a name.
+_OWN_USER: Final = "User=sidecar_%i\n"
 _NO_CODE_AT_RUN_TIME: Final = "MemoryDenyWriteExecute=yes\n"
 
 _SERVICE: Final = """\
@@ -146,6 +149,8 @@ def _sidecar(kind: str, name: str, program: str, about: str, *, programs: bool =
         f"Environment=XDG_RUNTIME_DIR=/run/sidecar/{who}\n"
         f"LoadCredential=join-token:{CONFIGURATION}/{who}.token\nSetCredential=join-token:none\n"
     )
+    if not name:
+        state += _OWN_USER
     hardening = _HARDENING
     if programs:
         state += _PROGRAMS.format(who=who, cache=CACHE, configuration=CONFIGURATION)

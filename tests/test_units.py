@@ -90,6 +90,16 @@ def test_a_program_gets_a_cache_and_may_make_code_and_nothing_else_is_open() -> 
     )
 
 
+@pytest.mark.parametrize("unit", [units.service(), units.stdio()], ids=lambda unit: unit.name)
+def test_instances_of_a_template_share_no_user_with_each_other_or_the_ca(unit: units.Unit) -> None:
+    """A user is named after its unit without the instance, unless it is said otherwise."""
+    [user] = [line for line in unit.text.splitlines() if line.startswith("User=")]
+    assert user == "User=sidecar_%i"
+    for other in (units.service("ca"), units.stdio("ca"), units.authority()):
+        assert "\nUser=" not in other.text
+        assert not other.name.startswith("sidecar_")
+
+
 def test_a_unit_is_printed_for_a_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "unit", "files", "--program", "/opt/x/sidecar"]) == 0
     out = capsys.readouterr().out

@@ -140,6 +140,12 @@ def test_a_program_runs_behind_a_unit_that_is_made_for_it(boots: Boots) -> None:
     assert code == 0, said
 
 
+def test_each_sidecar_has_a_user_of_its_own(boots: Boots) -> None:
+    facts = found(boots, "a_program_is_started_behind_its_sidecar")
+    assert (facts["unit"]["User"], facts["other"]["User"]) == ("sidecar_git", "sidecar_files")
+    assert facts["unit"]["UID"] != facts["other"]["UID"]
+
+
 def test_a_program_gets_its_cache_and_the_secret_that_is_named(boots: Boots) -> None:
     environment = found(boots, "a_program_is_started_behind_its_sidecar")["environment"]
     assert environment["HOME"] == "/var/cache/sidecar/git"

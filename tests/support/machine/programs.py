@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from .shell import SIDECAR, Facts, call_at, journal, must, ran, secret, shown, until
-from .steps import CA, ETC, POLICY
+from .steps import CA, ETC, FILES, POLICY
 
 PORT = 8445
 UNIT = "sidecar-stdio@git.service"
@@ -38,7 +38,8 @@ def a_program_is_started_behind_its_sidecar() -> Facts:
     told = _program()
     code, said = ran(SIDECAR, "check", "-c", str(ETC / "git.yaml"), "-o", "json")
     return {
-        "unit": shown(UNIT),
+        "unit": shown(UNIT, "User"),
+        "other": shown(FILES, "User"),
         "environment": told["env"],
         "uids": _uids(told["pid"]),
         "check": [code, said],
