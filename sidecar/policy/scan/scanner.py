@@ -11,7 +11,8 @@ without a backslash each string stands as it is (RFC 8259 section 7: what is
 escaped has a backslash, and a control character must be). Folding ASCII changes
 case, drops DEL, and joins spaces. So a string that holds a pattern shows the
 pattern itself in some case, or a DEL, or two spaces together. Where none of
-these nor a backslash is, no pattern is; what is not ASCII is always folded.
+these nor a backslash is, no pattern is; what is not ASCII is always folded. White
+space around the whole text is in no string.
 """
 
 from __future__ import annotations
@@ -115,7 +116,7 @@ class Scanner:
             may_concern is not None
             and body.isascii()
             and b"\0" not in body
-            and not may_concern(body)
+            and not may_concern(body.strip())
         )
 
     def message(self, body: bytes, value: object) -> Finding | None:
@@ -125,7 +126,7 @@ class Scanner:
         holds NUL.
         """
         may_hold = self._may_hold_plain
-        if may_hold is not None and body.isascii() and not may_hold(body):
+        if may_hold is not None and body.isascii() and not may_hold(body.strip()):
             return None
         folded = self._fold(leaves(value))
         hit = self.first(folded)

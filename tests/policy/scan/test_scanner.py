@@ -289,6 +289,23 @@ def test_without_hyperscan_there_is_no_first_pass(monkeypatch: pytest.MonkeyPatc
     assert look(scanner, "jailbreak") is not None
 
 
+def test_white_space_around_a_message_costs_the_first_pass_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("hyperscan")
+    scanner = Scanner(PATTERNS)
+    body = b'  {"a":"one two"} \r\n\t   '
+    gathered: list[object] = []
+    monkeypatch.setattr(limits, "leaves", lambda value: gathered.append(value) or "")
+    assert scanner.is_clean(body)
+    assert scanner.message(body, parse_value(body)) is None
+    assert gathered == []
+    inside = b'{"a":"one  two"}'
+    assert not scanner.is_clean(inside)
+    assert scanner.message(inside, parse_value(inside)) is None
+    assert gathered == [{"a": "one  two"}]
+
+
 def test_the_first_pass_says_no_only_where_nothing_is() -> None:
     pytest.importorskip("hyperscan")
     may_hold = compile_first_pass([b"ab", b"\xd0\xb8", b"a.c"])
