@@ -308,11 +308,11 @@ class App:
         self._say("draining: ready no more, finishing what runs")
         self._manager.stopping("draining")
         self._doors.stop()
-        for down in list(self._live):
-            down.drain()
         steps = int(self._world.snapshot.limits.drain_timeout / _DRAIN_STEP)
         for _ in range(steps):
-            if not self._live:
+            for down in list(self._live):  # and who was accepted, and comes in only now
+                down.drain()
+            if not self._live and not self._doors.shaking:
                 break
             await asyncio.sleep(_DRAIN_STEP)
         if self._live:

@@ -89,6 +89,11 @@ class Doors:
         listener.start()
         return listener
 
+    @property
+    def shaking(self) -> int:
+        """How many were accepted and are not let in yet."""
+        return sum(listener.shaking for listener in self.listeners.values())
+
     def stop(self) -> None:
         """Accept nothing more anywhere."""
         for listener in self.listeners.values():

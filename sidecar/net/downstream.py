@@ -29,6 +29,8 @@ from .wake import Drive
 _IDLE: Final = 0
 _IN_HEAD: Final = 1
 _IN_BODY: Final = 2
+_NEW: Final = 3  # it has asked nothing yet
+_FIRST: Final = 1.0  # seconds for what a new caller asks, where it is the last, too
 
 
 class Downstream(asyncio.Protocol):
@@ -76,7 +78,7 @@ class Downstream(asyncio.Protocol):
         self.streaming: Call | None = None  # the call whose reply is passing, piece by piece
         self._transport: asyncio.Transport
         self._reader: RequestReader
-        self._phase = _IDLE
+        self._phase = _NEW
         self._chunked = False  # the reply being written is in chunks
 
     # -- what the loop tells
@@ -95,7 +97,7 @@ class Downstream(asyncio.Protocol):
         self._reader = RequestReader(door.tables.of(peer.principal), door.bounds)
         door.live.add(self)
         door.deadlines.add(self)
-        self._await_request()
+        self.allow(door.times.idle)
 
     def data_received(self, data: bytes) -> None:
         if self.gone:
@@ -175,8 +177,10 @@ class Downstream(asyncio.Protocol):
         """End what passes, or the connection if nothing does: it is allowed no more."""
         if self.streaming is not None:
             self.wake.throw(PermitWithdrawn(why))
-        else:
-            self.drain()
+            return
+        self.draining = True
+        if not self.busy and self.request is None:
+            self._close()
 
     def expire(self) -> None:
         """A limit of time has passed: of the exchange, of a request half sent, or of idleness."""
@@ -278,10 +282,18 @@ class Downstream(asyncio.Protocol):
             self._transport.write(LAST_CHUNK)
 
     def drain(self) -> None:
-        """Serve what is being served, and nothing after it."""
+        """Serve what is being served or has begun to come, and nothing after it.
+
+        What a new caller asks first may be on its way: it was let in, and is heard.
+        """
+        if self.draining:
+            return
         self.draining = True
         if not self.busy and self.request is None:
-            self._close()
+            if self._phase == _IDLE:
+                self._close()
+            elif self._phase == _NEW:
+                self.allow(_FIRST)
 
     def abort(self) -> None:
         """Break the connection, so that a reply half sent can't look whole."""

@@ -81,6 +81,11 @@ class Listener:
         host, port = self._sock.getsockname()[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
+    @property
+    def shaking(self) -> int:
+        """How many were accepted and are not let in yet."""
+        return self._shaking
+
     def start(self) -> None:
         """Begin to accept."""
         self._open = True

@@ -121,6 +121,22 @@ def test_a_call_under_way_is_finished(daemon: Daemon, held: Held) -> None:
     assert [line["status"] for line in daemon.records() if "status" in line] == [200]
 
 
+def test_who_was_accepted_is_let_in_and_served(daemon: Daemon, held: Held) -> None:
+    """The order of accepting is that of connecting: once the second is served, the first is in."""
+    first = daemon.dial()
+    with ask_held(daemon, held) as other:
+        tell_to_stop(daemon)
+        eventually(lambda: not is_listening(daemon), "a closed listener")
+        held.release.set()
+        assert other.reply().status == 200
+        context = daemon.mesh.context("agent/alice")
+        with Caller(context.wrap_socket(first, server_hostname="127.0.0.1")) as alice:
+            answer = alice.ask("POST", "/mcp", rpc("ping"))
+            assert (answer.status, answer.get("connection")) == (200, "close")
+            assert alice.ended()
+    assert daemon.process.wait(5) == 0
+
+
 def test_a_caller_that_does_not_close_its_side_holds_nothing_up(daemon: Daemon, held: Held) -> None:
     with ask_held(daemon, held) as alice:
         tell_to_stop(daemon)

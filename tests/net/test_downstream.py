@@ -253,24 +253,6 @@ async def test_who_is_not_let_in_never_has_a_request() -> None:
 
 
 @in_memory
-async def test_a_drain_closes_who_is_idle_and_lets_who_is_served_finish() -> None:
-    served = Served(waits=True)
-    callers, busy = connect(served)
-    idle = callers.connect()
-    busy.say(request("GET", "/a"))
-    await loop().settle()
-    for down in list(callers.live):
-        down.drain()
-    await loop().settle()
-    assert (idle.end, busy.end) == ("closed", "")
-    busy.say(request("GET", "/b"))
-    served.go()
-    await loop().settle()
-    assert (busy.heard(), busy.end) == (b"200 /a\n", "closed")
-    assert callers.live == set()
-
-
-@in_memory
 async def test_a_bug_in_what_serves_ends_this_connection_and_no_other() -> None:
     class Broken(Served):
         async def __call__(self, request: Request, down: Downstream) -> None:
