@@ -75,7 +75,7 @@ class Record:
         call = self.call
         if call is None or type(self.verdict) is not Permit or call.message is None:
             return None
-        if self.broken or self.cluster or self.retries or self.finding is not None:
+        if self.broken or self.why or self.cluster or self.retries or self.finding is not None:
             return None
         if call.own_id or call.audited or call.shadowed is not None or call.checked is not None:
             return None

@@ -5,10 +5,16 @@ from __future__ import annotations
 import json
 
 import pytest
-from support.records import call_of, record, refused
+from hypothesis import given
+from hypothesis import strategies as st
+from support.policies import message
+from support.records import PEER, call_of, permitted, record, refused
 
 from sidecar.observe.journal import Journal
 from sidecar.observe.metrics import Metrics
+from sidecar.observe.record import Record
+from sidecar.policy.call import Peer
+from sidecar.policy.verdict import Decision, Finding, Permit, RuleRef
 
 MOST = 10_000
 
@@ -118,3 +124,123 @@ def test_the_time_moves_on_and_may_go_back() -> None:
         "22:13:21.000Z",
         "12:26:40.000Z",
     ]
+
+
+# Few of each, so that kinds come again; each text is one that JSON has to escape.
+_TEXTS = st.sampled_from(["", "plain", 'a"b\\', "\n\x1f\x7f", "\u2028é\U0001f600", "x" * 600])
+_PEERS = st.sampled_from([PEER, Peer(None, "", sni='"'), Peer(None, "::1", 9)])
+_PERMITS = [permitted(), Permit(), Permit(RuleRef('a"b/c'))]
+_VERDICTS = st.sampled_from([*_PERMITS, refused(), refused(detail='"'), None])
+_SECONDS = st.floats(0, 3600)
+
+
+@st.composite
+def _records(draw: st.DrawFn) -> Record:
+    made = Record("id-" + str(draw(st.integers(0, 9))), draw(_PEERS), "in", 100.0)
+    made.verdict = draw(_VERDICTS)
+    made.status = draw(st.sampled_from([0, 200, 502, 799]))
+    made.upstream = draw(st.sampled_from(["", "10.0.0.1:80"]))
+    name = draw(st.sampled_from(["", "tools/call", "ping"]))
+    if draw(st.booleans()):
+        made.call = message(name or "ping", {"name": "t"} if name == "tools/call" else None)
+        made.call.path = "/" + draw(_TEXTS)
+        made.call.method = draw(st.sampled_from(["POST", "GET"]))
+        if made.call.message is not None:
+            made.call.message.method = draw(_TEXTS)
+            made.call.message.tool = draw(st.none() | _TEXTS)
+        if not name:
+            made.call.message = None
+    made.sent = draw(st.just(0.0) | _SECONDS.map(lambda more: 100.0 + more))
+    made.answered = draw(st.just(0.0) | st.just(made.sent + 0.25))
+    if draw(st.integers(0, 3)) == 0:
+        _remark(draw, made)
+    return made
+
+
+def _remark(draw: st.DrawFn, made: Record) -> None:
+    """Have something said in the line of *made* that few lines say."""
+    what = draw(st.sampled_from(["broken", "cluster", "why", "retries", "finding", "call"]))
+    if what in ("broken", "cluster", "why"):
+        setattr(made, what, draw(_TEXTS))
+    elif what == "retries":
+        made.retries = draw(st.integers(0, 2))
+    elif what == "finding":
+        made.finding = Finding(draw(_TEXTS))
+    elif made.call is not None:
+        made.call.own_id = draw(st.binary(max_size=200))
+        made.call.audited = draw(st.sampled_from([(), (RuleRef("a/b"),)]))
+        made.call.shadowed = draw(st.sampled_from([None, Decision(False)]))
+
+
+@given(st.lists(st.tuples(_records(), _SECONDS), max_size=30))
+def test_a_line_says_the_same_whether_its_kind_was_met_before(
+    made: list[tuple[Record, float]],
+) -> None:
+    keeps = journal()
+    for one, after in made:
+        for times in range(2):
+            keeps.write(one, 100.0 + after)
+            [line] = lines(keeps)
+            overhead = one.overhead(100.0 + after)
+            assert line == one.line("2023-11-14T22:13:20.250Z", overhead), times
+    assert dict(keeps.metrics.stats())["http.inbound.downstream_rq_total"] == 2 * len(made)
+
+
+_PERMIT = permitted()
+_OTHERWISE: list[dict[str, object]] = [
+    {"request_id": "id-2"},
+    {"peer": Peer(None, "10.0.0.9", 4711)},
+    {"verdict": permitted()},
+    {"verdict": refused()},
+    {"verdict": None},
+    {"status": 500},
+    {"upstream": "10.0.0.1:80"},
+    {"finding": Finding("p")},
+    {"sent": 0.0},
+    {"answered": 0.0},
+    {"broken": "left"},
+    {"why": "no rule"},
+    {"cluster": "a"},
+    {"retries": 1},
+    {"method": "GET"},
+    {"path": "/other"},
+    {"own_id": b"mine"},
+    {"audited": (RuleRef("a/b"),)},
+    {"shadowed": Decision(False)},
+    {"message": None},
+    {"message": message("tools/call", {"name": "b"}).message},
+    {"message": message("ping").message},
+]
+
+
+def _usual(**other: object) -> Record:
+    made = call_of("a", _PERMIT)
+    assert made.call is not None
+    for name, value in other.items():
+        setattr(made if hasattr(made, name) else made.call, name, value)
+    return made
+
+
+@pytest.mark.parametrize("other", _OTHERWISE, ids=lambda one: next(iter(one)))
+def test_what_sets_one_exchange_apart_is_said_of_it_and_of_no_other(
+    other: dict[str, object],
+) -> None:
+    for made in ([_usual(), _usual(**other)], [_usual(**other), _usual()]):
+        keeps, counts = journal(), journal(writes=False)
+        for one in (made[0], *made, *made):
+            keeps.write(one, 100.03)
+            counts.write(one, 100.03)
+            [line] = lines(keeps)
+            assert line == one.line("2023-11-14T22:13:20.250Z", one.overhead(100.03))
+        assert keeps.metrics.text() == counts.metrics.text()
+
+
+@given(st.lists(st.tuples(_records(), _SECONDS), max_size=30))
+def test_exchanges_are_counted_the_same_whether_their_kind_was_met_before(
+    made: list[tuple[Record, float]],
+) -> None:
+    keeps, counts = journal(), journal(writes=False)
+    for one, after in made:
+        keeps.write(one, 100.0 + after)
+        counts.write(one, 100.0 + after)
+    assert keeps.metrics.text() == counts.metrics.text()
