@@ -17,7 +17,8 @@ from .shapes import DROP, FORWARDED, LENGTH, MIRROR, PASS, REQUEST_ID
 
 _MOST: Final = 4  # templates of one peer
 _MISSES: Final = 8  # heads that fit none, for one that becomes a template
-_SHARE: Final = 12  # of a table's capacity, in bytes: the longest head that becomes one
+_SHARE: Final = 5  # of a table's capacity, in bytes: the largest head that becomes one
+_FIELD_BYTES: Final = 256  # what a field weighs beside its own bytes, roughly
 _HOLES: Final = frozenset({PASS, DROP, LENGTH, MIRROR, REQUEST_ID})
 _NOWHERE: Final = -1
 
@@ -109,18 +110,21 @@ class Template(Generic[Head]):
 class Templates(Generic[Head]):
     """The last few templates of one peer's heads."""
 
-    __slots__ = ("_longest", "_misses", "known")
+    __slots__ = ("_largest", "_misses", "known")
 
     def __init__(self, capacity: int) -> None:
-        self._longest = capacity // _SHARE
+        self._largest = capacity // _SHARE
         self._misses = 0
         self.known: list[Template[Head]] = []
 
     def missed(self, head: Head, lines: Sequence[bytes], fields: Sequence[Field]) -> None:
         """A head fitted none, and was read line by line: of some, a template is made."""
         self._misses += 1
-        due = self._misses % _MISSES == 1 and sum(map(len, lines)) <= self._longest
-        if due and _is_plain(lines, fields):
+        if self._misses % _MISSES != 1:
+            return
+        # Of short fields it is their number that weighs.
+        weight = sum(map(len, lines)) + _FIELD_BYTES * len(fields)
+        if weight <= self._largest and _is_plain(lines, fields):
             self.known = [Template(head, lines, fields), *self.known[: _MOST - 1]]
 
 
