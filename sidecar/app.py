@@ -33,6 +33,7 @@ from .errors import StartError
 from .exchange import World, serve
 from .health import Health
 from .http.h1 import Bounds
+from .http.h2_plain import strange
 from .http.lines import LineTables
 from .ids import request_ids
 from .log import Log
@@ -370,6 +371,8 @@ class App:
             client = {"type": "http", "url": f"{scheme}://{where}/mcp"}
             self._say("for clients: " + dumps({"mcpServers": {plan.name: client}}))
         self._say(f"admin on {self._admin.address}")
+        if why := strange():
+            self._say(f"HTTP/2 takes more time than it could: {why}")
         if any(service.local is None for service in plan.snapshot.services.values()):
             self._say(self._who(plan))
         why = self._health.unready()

@@ -33,6 +33,7 @@ from .h2_frames import (
 from .h2_head import reply_fields, request_fields
 from .h2_lane import DATA, END_STREAM, HEADERS, WINDOW_UPDATE, Lane
 from .h2_outgoing import Queue
+from .h2_plain import Plain, strange
 from .head import ReplyHead
 from .lines import Pair
 
@@ -87,6 +88,8 @@ class Reset(NamedTuple):
     code: int
 
 
+_BY: Final[type[Plain]] = Plain if strange() else Lane
+
 Event: TypeAlias = Head | Interim | Data | Trailers | Reset | GoAway
 
 
@@ -108,7 +111,7 @@ class Http2:
     )
 
     def __init__(self, now: float, *, server: bool, streams: int = 100) -> None:
-        self._h2 = Lane(
+        self._h2 = _BY(
             H2Configuration(
                 client_side=not server,
                 # Ours judge the fields, once for both protocols.

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple, cast
 
 from h2.config import H2Configuration
-from h2.connection import ConnectionState, H2Connection
+from h2.connection import ConnectionState
 from h2.events import Event
 from h2.stream import H2Stream, StreamClosedBy, StreamState
 from h2.windows import WindowManager
@@ -20,6 +20,7 @@ from hpack import Encoder
 
 from .h2_decoder import BlockDecoder
 from .h2_encoder import Asked, BlockEncoder
+from .h2_plain import Plain
 from .lines import Pair
 
 DATA: Final = 0
@@ -31,7 +32,6 @@ _HEAD_FLAGS: Final = (0x4, 0x5, 0x24, 0x25)  # END_HEADERS; with END_STREAM, wit
 _PRIORITY: Final = 0x20
 _MOST_WINDOW: Final = (1 << 31) - 1
 _STREAM: Final = 0x7FFFFFFF  # the bits of a stream's number
-_REMEMBERED: Final = 1_024  # closed streams of which it is known how they ended
 _DIGITS: Final = 15  # of a content-length
 
 _OPEN: Final = StreamState.OPEN
@@ -50,10 +50,8 @@ class Terms(NamedTuple):
     streams: int
 
 
-class Lane(H2Connection):
+class Lane(Plain):
     """An H2Connection; `head_came` and its like take a frame and say whether they did."""
-
-    MAX_CLOSED_STREAMS = _REMEMBERED
 
     def __init__(self, config: H2Configuration) -> None:
         super().__init__(config)

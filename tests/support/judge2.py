@@ -5,49 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import h2.connection
 import pytest
-from h2.config import H2Configuration
 from hpack import Decoder
 
 from sidecar.http.h2 import Event, Http2
 from sidecar.http.h2_decoder import BlockDecoder
-from sidecar.http.h2_encoder import Asked, BlockEncoder
 from sidecar.http.h2_frames import Turn
-from sidecar.http.lines import Pair
-
-
-class Plain(h2.connection.H2Connection):
-    """hyper-h2 by the names that the lane has, and nothing of its own."""
-
-    MAX_CLOSED_STREAMS = 1_024
-    ordinary = False
-
-    def __init__(self, config: H2Configuration) -> None:
-        super().__init__(config)
-        self.encoder = BlockEncoder()  # type: ignore[assignment]
-        self.judge = self.receive_data
-        self.room = self.local_flow_control_window
-
-    def head(self, number: int, fields: Sequence[Pair], *, end: bool) -> None:
-        self.send_headers(number, fields, end_stream=end)
-
-    def ask(self, number: int, asked: Asked, *, end: bool) -> bool:
-        return False
-
-    def answer(self, number: int, block: bytes, *, end: bool) -> bool:
-        return False
-
-    def piece(self, number: int, data: bytes, *, end: bool) -> None:
-        self.send_data(number, data, end_stream=end)
-
-    def reset(self, number: int, code: int) -> None:
-        self.reset_stream(number, code)
-
-    def taken(self, number: int, size: int) -> None:
-        self.acknowledge_received_data(size, number)
+from sidecar.http.h2_plain import Plain
 
 
 class Judge(Http2):
@@ -117,7 +81,7 @@ def _settings(settings: object) -> dict[int, list[int]]:
 def by_hyper_h2(*, server: bool, streams: int) -> Judge:
     """Return a connection that no lane serves."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sidecar.http.h2.Lane", Plain)
+        patch.setattr("sidecar.http.h2._BY", Plain)
         judge = Judge(0.0, server=server, streams=streams)
     assert {type(judge._h2), type(judge._h2.decoder)} == {Plain, Decoder}
     return judge
