@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import select
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias
 
 from ..http.h1 import Bounds, Request
@@ -17,6 +17,7 @@ from ..http.head import ReplyHead
 from ..http.lines import LineTables
 from ..policy.call import Call, Peer
 from .deadlines import Deadlines
+from .outbox import Outbox
 from .wake import Flow, Wake
 
 UNKNOWN: Final = -1  # a length that is not known before the end
@@ -143,4 +144,5 @@ class Door:
     http2: bool = True  # offered to callers over TLS
     h2c: bool = False  # taken from callers without TLS who begin with it
     broke: Callable[[str, str], None] = _nobody  # a connection was ended: its peer, and why
+    outbox: Outbox = field(default_factory=Outbox)
     report: Callable[[str, BaseException], None] = _nobody_else  # a bug that met no rescue

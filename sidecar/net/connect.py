@@ -73,4 +73,4 @@ def _made(
         return Upstream2(
             endpoint, table, world.bounds, world.now, lost, pool.max_streams, most or 1 << 30
         )
-    return Upstream(endpoint, table, world.bounds, world.now(), lost)
+    return Upstream(endpoint, table, world.bounds, world.now(), lost, world.outbox)

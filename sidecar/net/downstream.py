@@ -151,7 +151,7 @@ class Downstream(asyncio.Protocol):
             return
         reader = self._reader
         if reader.wants_continue():
-            self._transport.write(CONTINUE)
+            self.write(CONTINUE)
         times = self.door.times
         if reader.in_body:
             self._enter(_IN_BODY, times.body)
@@ -234,7 +234,8 @@ class Downstream(asyncio.Protocol):
     # -- what the flow asks
 
     def write(self, data: bytes) -> None:
-        """Write to the caller; look at `paused` before writing much more."""
+        """Write to the caller now; look at `paused` before writing much more."""
+        self.door.outbox.flush()  # what goes before it may still wait there
         self._transport.write(data)
 
     @property
@@ -251,12 +252,19 @@ class Downstream(asyncio.Protocol):
     def interim(self, head: ReplyHead) -> None:
         """Pass on an interim reply."""
         if not self._http10:
-            self._transport.write(write_reply_head(head, -1, chunked=False, close=False))
+            self.write(write_reply_head(head, -1, chunked=False, close=False))
 
     def reply(self, head: ReplyHead, length: int, body: bytes = b"") -> None:
-        """Send a whole reply in one write; *length* -1 leaves `Content-Length` out."""
+        """Send a whole reply in one write; *length* -1 leaves `Content-Length` out.
+
+        It goes out at this turn's end, or at once where it is the connection's last.
+        """
         self.close_after = close = self.close_after or self.draining
-        self._transport.write(write_reply_head(head, length, chunked=False, close=close) + body)
+        message = write_reply_head(head, length, chunked=False, close=close) + body
+        if close:
+            self.write(message)
+        else:
+            self.door.outbox.put(self._transport, message)
 
     def begin(self, head: ReplyHead, length: int, body: bytes = b"") -> None:
         """Send a reply's head and the first of its body; what is of no known length is chunked."""
@@ -269,17 +277,17 @@ class Downstream(asyncio.Protocol):
             self._chunked = True
             self.close_after = close = self.close_after or self.draining
             first = write_reply_head(head, -1, chunked=True, close=close)
-            self._transport.write(first + write_chunk(body))
+            self.write(first + write_chunk(body))
 
     def send(self, piece: bytes) -> None:
         """Send more of the body; look at `paused` before sending much more."""
-        self._transport.write(write_chunk(piece) if self._chunked else piece)
+        self.write(write_chunk(piece) if self._chunked else piece)
 
     def end(self) -> None:
         """End the body."""
         if self._chunked:
             self._chunked = False
-            self._transport.write(LAST_CHUNK)
+            self.write(LAST_CHUNK)
 
     def drain(self) -> None:
         """Serve what is being served or has begun to come, and nothing after it.
@@ -304,4 +312,5 @@ class Downstream(asyncio.Protocol):
     def _close(self) -> None:
         if not self.gone:
             self.allow(self.door.times.idle)
+            self.door.outbox.flush()
             self._transport.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from ..http.h1 import Bounds
@@ -13,6 +13,7 @@ from ..upstream.outlier import Events
 from .deadlines import Deadlines
 from .dial import Dialler
 from .names import LookUp, look_up
+from .outbox import Outbox
 from .tasks import Tasks
 
 # What has the addresses of a name, and what stands there where there are no names.
@@ -44,3 +45,4 @@ class Means:
     dialler: Dialler | None = None  # without one, nothing that asks for TLS is connected to
     # What has a socket to a server within this process, by its address; raises OSError.
     inside: Callable[[str], socket.socket] = nothing_inside
+    outbox: Outbox = field(default_factory=Outbox)

@@ -19,6 +19,7 @@ from ..upstream.cluster import TlsSpec
 from ..upstream.endpoint import Endpoint, Keepalive
 from .deadlines import NEVER
 from .keepalive import keep_alive
+from .outbox import Outbox
 from .wake import Wake
 
 
@@ -33,7 +34,9 @@ class Upstream(asyncio.Protocol):
         "_buffer",
         "_held",
         "_on_lost",
+        "_outbox",
         "_transport",
+        "_turn",
         "deadline",
         "endpoint",
         "expires",
@@ -52,6 +55,7 @@ class Upstream(asyncio.Protocol):
         bounds: Bounds,
         now: float,
         on_lost: Callable[[Upstream], None],
+        outbox: Outbox,
     ) -> None:
         self.endpoint = endpoint
         self.reply = ReplyReader(table, bounds)
@@ -66,6 +70,8 @@ class Upstream(asyncio.Protocol):
         self._held = False
         self._buffer = bounds.buffer
         self._on_lost = on_lost
+        self._outbox = outbox
+        self._turn = -1  # of the outbox, in which a call was last sent
 
     # -- what the loop tells
 
@@ -135,7 +141,7 @@ class Upstream(asyncio.Protocol):
             keep_alive(self._transport, keepalive)
 
     def send(self, method: str, data: bytes, wake: Wake) -> None:
-        """Send one whole request in one write; from now on what comes wakes *wake*.
+        """Send one whole request, at this turn's end; from now on what comes wakes *wake*.
 
         Raises UpstreamError if the connection was lost since it was lent.
         """
@@ -145,7 +151,8 @@ class Upstream(asyncio.Protocol):
         self.wake = wake
         self.reply.method = method
         self.served += 1
-        transport.write(data)
+        self._turn = self._outbox.turn
+        self._outbox.put(transport, data)
 
     def take(self) -> bytes:
         """Return the body that has come, and let more come."""
@@ -173,6 +180,7 @@ class Upstream(asyncio.Protocol):
             and transport is not None
             and not transport.is_closing()
             and transport.get_write_buffer_size() == 0
+            and self._turn != self._outbox.turn  # the call was answered and is yet to be sent
         )
 
     def lend(self) -> Upstream:

@@ -17,6 +17,7 @@ from sidecar.net.clusters import Clusters
 from sidecar.net.deadlines import Deadlines
 from sidecar.net.lease import Lease
 from sidecar.net.means import Means
+from sidecar.net.outbox import Outbox
 from sidecar.net.tasks import Tasks
 from sidecar.net.wake import Wake
 from sidecar.policy.verdict import Permit, Refusal
@@ -51,6 +52,7 @@ class Net:
         self.tasks = Tasks(lambda _, fault: self.faults.append(fault))
         self.deadlines = Deadlines(self.loop, self.loop.clock)
         self.deadlines.start()
+        self.outbox = Outbox()
         self.clusters = Clusters(
             Means(
                 tasks=self.tasks,
@@ -60,6 +62,7 @@ class Net:
                 now=self.loop.clock,
                 random=lambda: 0.0,
                 tell=self._tell,
+                outbox=self.outbox,
             )
         )
         self.spec = self.make(endpoints, outlier, balance, **pool)
@@ -119,6 +122,7 @@ class Net:
         assert lease.upstream is not None
         pipe = self.pipe(lease)
         lease.upstream.send("GET", b"GET / HTTP/1.1\r\n\r\n", lease.wake)
+        self.outbox.flush()  # the turn is over
         if answer:
             pipe.say(answer)
         return pipe
