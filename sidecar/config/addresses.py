@@ -99,10 +99,11 @@ def target_of(text: str) -> Target:
     scheme, separator, rest = text.rpartition("://")
     if scheme == "https":
         raise Malformed(
-            f"`{text}`: TLS to the server is not spoken yet",
-            "write `http://` and a loopback address, or `unix:` and a path",
+            f"`{text}`: TLS to the server is not asked for here",
+            "have a ServiceEntry with the server's host (`protocol: HTTP`) and address and a "
+            "DestinationRule for it with `tls: {mode: SIMPLE}`, and write `http://HOST:PORT`",
             "SC0304",
-            why="the call would go to the server in plaintext",
+            why="a DestinationRule says by which roots and name the server is known",
         )
     if separator and scheme != "http":
         raise Malformed(f"`{scheme}://` is not spoken to servers", f"write `http://{rest}`")

@@ -31,7 +31,10 @@ class _Protocol(StrEnum):
     HTTP2 = "HTTP2"
 
 
-_TLS: Final = "The call would go to the server in plaintext."
+_TLS: Final = (
+    "It means TLS that callers make and nobody reads. With `HTTP`, the `tls` of a "
+    "DestinationRule has it made here."
+)
 _RAW: Final = "Only HTTP is carried, and bytes that are not read cannot be judged."
 _GRPC: Final = "A call is read whole before it is judged, and gRPC's are streams."
 

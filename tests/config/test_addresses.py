@@ -143,6 +143,10 @@ def test_what_is_no_target_is_refused_with_what_to_write(text: str, code: str) -
     assert caught.value.help
 
 
+def test_who_wants_tls_to_the_server_is_told_how_it_is_had() -> None:
+    assert "DestinationRule for it with `tls: {mode: SIMPLE}`" in help_of(target_of, "https://a.b")
+
+
 def test_a_path_is_told_to_be_left_off() -> None:
     assert help_of(target_of, "http://127.0.0.1:9000/mcp") == "write `http://127.0.0.1:9000`"
 
