@@ -114,6 +114,7 @@ class Downstream(asyncio.Protocol):
         # Half-closed by the caller: what it asked is still answered, nothing new is read.
         self.close_after = self.half_closed = True
         if not self.busy and self.request is None:
+            self.door.outbox.flush()  # the last reply may still wait there
             self._leave()
             return False  # and the transport closes: nobody else would
         self.wake()

@@ -8,6 +8,7 @@ from support.memory import Pipe, in_memory, loop
 
 from sidecar.errors import CallerGone, DeadlinePassed
 from sidecar.http.h1 import Bounds, Request
+from sidecar.http.head import ReplyHead
 from sidecar.net.downstream import Downstream
 
 
@@ -196,6 +197,19 @@ async def test_a_caller_may_leave_without_a_request(data: bytes, how: str, secur
     assert caller.end, "our side of the connection is closed too"
     assert len(callers.live) == len(callers.deadlines) == 0
     assert callers.faults == []
+
+
+@pytest.mark.parametrize("secure", [True, False])
+@in_memory
+async def test_who_closes_in_the_turn_of_a_reply_still_gets_it(secure: bool) -> None:
+    async def refuses(request: Request, down: Downstream) -> None:
+        down.reply(ReplyHead(403, b"HTTP/1.1 403 No\r\n", (), []), 2, b"no")
+
+    caller = Callers(refuses).connect(secure=secure)
+    caller.say(request("GET", "/a"))
+    caller.hang_up()
+    await loop().settle()
+    assert (caller.heard()[-2:], caller.end) == (b"no", "closed")
 
 
 @in_memory
