@@ -27,13 +27,12 @@ def _buffer() -> memoryview:
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What all connections of a listener read into: each takes what is its own at once."""
+    """What all connections of a listener decrypt into: each takes what is its own at once."""
 
-    encrypted: memoryview = field(default_factory=_buffer)
     plain: memoryview = field(default_factory=_buffer)
 
 
-class Secured(asyncio.Transport, asyncio.BufferedProtocol):
+class Secured(asyncio.Transport, asyncio.Protocol):
     """One connection over TLS, as the server; *shook* is done once the handshake is.
 
     It is the protocol of the plain connection, and the transport of what *speaks* makes.
@@ -77,11 +76,8 @@ class Secured(asyncio.Transport, asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._raw = cast(asyncio.Transport, transport)  # uvloop's own do not inherit
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return self._shared.encrypted
-
-    def buffer_updated(self, nbytes: int) -> None:
-        self._incoming.write(self._shared.encrypted[:nbytes])
+    def data_received(self, data: bytes) -> None:
+        self._incoming.write(data)
         try:
             if self._closing:
                 self._wait_for_goodbye()
@@ -137,9 +133,9 @@ class Secured(asyncio.Transport, asyncio.BufferedProtocol):
             self.shook.set_exception(fault)
 
     def _read(self, to: asyncio.Protocol) -> None:
-        plain, ours = self._shared.plain, self._object
-        while self._incoming.pending or ours.pending():
-            count = _into(ours, plain)
+        plain, ours, incoming = self._shared.plain, self._object, self._incoming
+        while incoming.pending:  # a record is read whole: OpenSSL never keeps half of one back
+            count: int = ours.read(_READ, plain)  # type: ignore[assignment]
             if not count:  # the other's `close_notify`
                 if not to.eof_received():
                     self.close()
@@ -149,8 +145,8 @@ class Secured(asyncio.Transport, asyncio.BufferedProtocol):
                 return
 
     def _wait_for_goodbye(self) -> None:
-        while self._incoming.pending or self._object.pending():
-            if not _into(self._object, self._shared.plain):
+        while self._incoming.pending:
+            if not self._object.read(_READ, self._shared.plain):
                 self._raw.close()
                 return
 
@@ -231,8 +227,3 @@ class Secured(asyncio.Transport, asyncio.BufferedProtocol):
     def resume_reading(self) -> None:
         if not self._closing:
             self._raw.resume_reading()
-
-
-def _into(ours: ssl.SSLObject, plain: memoryview) -> int:
-    """Decrypt into *plain*; return how many bytes, 0 at the other's `close_notify`."""
-    return cast(int, ours.read(_READ, plain))
