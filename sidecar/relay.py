@@ -8,12 +8,14 @@ a reply that can't be finished is broken off, never ended as if it were whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from .config.limits import Limits
 from .errors import CallerGone, MessageError
+from .http.field import Pair
 from .http.head import ReplyHead
+from .http.trailers import passing
 from .mcp.sse import Event, EventSplitter, write_event
 from .net.caller import UNKNOWN, Caller
 from .net.lease import Lease, Lent
@@ -64,7 +66,7 @@ async def relay(
         and not permit.duties.none
     ):
         return _reviewed(up.take(), head, permit, call, down, record)
-    return await _Reply(up, head, permit, call, down, record, world.now, limits).run()
+    return await _Reply(up, head, permit, call, down, record, world.now, limits, trip).run()
 
 
 def _pass_interim(up: Lent, down: Caller) -> None:
@@ -93,7 +95,10 @@ def _reviewed(
 class _Reply:
     """One reply on its way to the caller."""
 
-    __slots__ = ("call", "down", "head", "limits", "now", "permit", "record", "up", "verdict")
+    __slots__ = (
+        *("call", "changed", "down", "head", "limits", "now", "permit", "record", "trip", "up"),
+        "verdict",
+    )
 
     def __init__(
         self,
@@ -105,6 +110,7 @@ class _Reply:
         record: Record,
         now: Callable[[], float],
         limits: Limits,
+        trip: Trip | None,
     ) -> None:
         self.up = up
         self.head = head
@@ -114,6 +120,8 @@ class _Reply:
         self.record = record
         self.now = now
         self.limits = limits
+        self.trip = trip
+        self.changed = False  # the body is not what the server sent
         self.verdict: Verdict = permit
 
     async def run(self) -> Verdict:
@@ -152,7 +160,7 @@ class _Reply:
 
     async def _unread(self) -> Verdict:
         reply = self.up.reply
-        if reply.whole and reply.length > 0:
+        if reply.whole and reply.length > 0 and not reply.trailers:
             self._whole(reply.length, self.up.take())
             return self.permit
         self._check()  # broken already: an answer can still be given
@@ -277,8 +285,16 @@ class _Reply:
             piece = self._through(through, b"")
             if piece:
                 down.send(piece)
-        down.end()
+        down.end(self._trailers() if reply.trailers else ())
         return self.verdict
+
+    def _trailers(self) -> Sequence[Pair]:
+        """Return the reply's trailers that go on: none behind a body that was changed here."""
+        reply, trip = self.up.reply, self.trip
+        if self.changed or reply.head is None:
+            return ()
+        edited = trip.edited if trip is not None else frozenset()
+        return passing(reply.trailers, reply.head.pairs, request=False, besides=edited)
 
     def _through(self, through: Callable[[bytes], bytes], piece: bytes) -> bytes:
         try:
@@ -305,9 +321,13 @@ class _Reply:
         if type(reviewed) is Refusal:
             # Now, and not only at the end: the caller may leave with what it got.
             self.verdict = self.record.verdict = reviewed
+            self.changed = True
             return write_event(refusal_message(reviewed, self.record), like=event)
         assert isinstance(reviewed, bytes)
-        return event.raw if reviewed is event.data else write_event(reviewed, like=event)
+        if reviewed is event.data:
+            return event.raw
+        self.changed = True
+        return write_event(reviewed, like=event)
 
 
 def _opens_json(body: bytes) -> bool:

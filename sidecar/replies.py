@@ -12,13 +12,14 @@ from typing import Final
 from .config.snapshot import Service
 from .http.h1 import Request
 from .http.head import ReplyHead
+from .http.trailers import Trailed, passing
 from .mcp.edit import error_reply
 from .mcp.message import RESPONSE, Id, refused_id
 from .net.caller import Caller
 from .observe.record import Record
 from .policy.call import Call, Peer
 from .policy.verdict import Reason, Refusal
-from .upstream.edit import edited
+from .upstream.edit import edited, named
 from .upstream.route import Way
 
 _PHRASES: Final[dict[int, bytes]] = {
@@ -73,7 +74,20 @@ def forwarded(
         parts.append(body)
     else:
         parts.append(b"\r\n")
-    return b"".join(parts)
+    return b"".join(parts) if not request.trailers else _trailed(b"".join(parts), request, way)
+
+
+def _trailed(data: bytes, request: Request, way: Way) -> bytes:
+    """Return *data* with the trailers of *request* that may go on.
+
+    None speaks of what the head has said or what the route edits: a server that merges
+    trailers into heads, which it may not, can't be told otherwise by them.
+    """
+    assert request.head is not None
+    pairs = request.head.pairs
+    said = named(*way.request).union([name for name, _ in pairs])
+    trailers = passing(request.trailers, pairs, request=True, besides=said)
+    return Trailed.of(data, trailers) if trailers else data
 
 
 def forwarded_client_cert(own: str, peer: Peer) -> bytes:

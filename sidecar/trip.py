@@ -17,7 +17,7 @@ from .http.head import ReplyHead
 from .net.caller import Caller
 from .net.lease import Lease
 from .policy.call import Call
-from .upstream.edit import edited
+from .upstream.edit import edited, named
 from .upstream.repeat import IDEMPOTENT, repeats
 from .upstream.retry import Failure
 from .upstream.route import Way
@@ -109,6 +109,11 @@ class Trip:
         if not self._way.reply:
             return head
         return replace(head, forward=edited(head.forward, *self._way.reply))
+
+    @property
+    def edited(self) -> frozenset[bytes]:
+        """The names of the reply's fields that its route edits."""
+        return named(*self._way.reply)
 
     def _refuse_unwelcome(self, head: ReplyHead) -> None:
         named = head.status >= 400 or head.status in self._way.action.retry.statuses

@@ -1,7 +1,8 @@
 """The chunked coding (RFC 9112 7.1), stricter than h11 and never read differently.
 
-Sizes, extensions and ends must stand exactly as the grammar has them; extensions
-and trailers are read, bounded and dropped, for both could only smuggle.
+Sizes, extensions and ends must stand exactly as the grammar has them. Extensions are
+read, bounded and dropped, for they could only smuggle; trailers are bounded like a
+head, judged by its grammar, and given out for what they are.
 """
 
 from __future__ import annotations
@@ -10,12 +11,11 @@ import re
 from typing import Final
 
 from ..errors import ProtocolError
-from .field import judge_line
+from .field import Pair, judge_line
 
 # At most 16 digits: a size of 64 bits. Extensions hold no control characters.
 _SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
 _MAX_LINE: Final = 4096
-_MAX_TRAILER: Final = 8192
 _MAX_EXTENSIONS: Final = 16_384  # of all chunks of a message together
 
 _IN_SIZE: Final = 0
@@ -24,17 +24,25 @@ _IN_TRAILER: Final = 2
 
 
 class ChunkReader:
-    """Takes what came off the wire, gives the data; `done` after the last chunk."""
+    """Takes what came off the wire, gives the data; `done` after the last chunk.
 
-    __slots__ = ("_extensions", "_left", "_state", "_tail", "_trailer", "done", "rest")
+    Its trailers may have so many *fields*, and *size* bytes.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = (
+        *("_extensions", "_fields", "_left", "_room", "_state", "_tail"),
+        *("done", "rest", "trailers"),
+    )
+
+    def __init__(self, size: int, fields: int) -> None:
         self.done = False
+        self.trailers: list[Pair] = []
         self.rest = b""  # what came behind the message
         self._state = _IN_SIZE
         self._left = 0  # of the chunk's data and its CRLF
         self._tail = b""
-        self._trailer = 0
+        self._room = size  # for trailers
+        self._fields = fields
         self._extensions = 0  # bytes of size lines that are no size
 
     @property
@@ -79,9 +87,12 @@ class ChunkReader:
     def _line(self, data: bytes, at: int) -> int:
         """Take a size or trailer line from *at*; return where it ended, -1 if it has not."""
         end = data.find(b"\r\n", at)
-        if end < 0 or end - at > _MAX_LINE:
-            if len(data) - at > _MAX_LINE or b"\n" in data[at:]:
-                raise ProtocolError("a chunk's size line does not end")
+        most = _MAX_LINE if self._state == _IN_SIZE else self._room
+        if end < 0 or end - at > most:
+            if self._state == _IN_TRAILER and len(data) - at > most:
+                raise _too_large()
+            if len(data) - at > most or b"\n" in data[at:]:
+                raise ProtocolError("a chunk's size line or a trailer does not end")
             return -1
         line = data[at:end]
         if self._state == _IN_SIZE:
@@ -89,10 +100,17 @@ class ChunkReader:
         elif not line:
             self.done = True
         else:
-            self._trailer += len(line)
-            if self._trailer > _MAX_TRAILER or judge_line(line, request=True) is None:
-                raise ProtocolError("the trailer is not header fields")
+            self._trailer(line)
         return end + 2
+
+    def _trailer(self, line: bytes) -> None:
+        field = judge_line(line, request=True)
+        if field is None:
+            raise ProtocolError("the trailers are not header fields")
+        self._room -= len(line) + 2
+        self.trailers.append(field.pair)
+        if self._room < 0 or len(self.trailers) > self._fields:
+            raise _too_large()
 
     def _size(self, line: bytes) -> None:
         match = _SIZE.fullmatch(line)
@@ -104,3 +122,7 @@ class ChunkReader:
         size = int(match[1], 16)
         self._state = _IN_DATA if size else _IN_TRAILER
         self._left = size + 2
+
+
+def _too_large() -> ProtocolError:
+    return ProtocolError("the trailers are too many or too large", 431)

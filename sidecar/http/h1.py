@@ -14,6 +14,7 @@ from typing import Final
 
 from ..errors import ProtocolError, UpstreamError
 from .chunks import ChunkReader
+from .field import Pair
 from .head import CHUNKED, UNTIL_CLOSE, ReplyHead, RequestHead, framing
 from .lines import LineTable
 from .reading import read_reply, read_request, recall_reply, recall_request
@@ -34,11 +35,15 @@ class Bounds:
 
 @dataclass(slots=True)
 class Request:
-    """A request as it came. With a `fault`, what came is no request, and nothing follows it."""
+    """A request as it came. With a `fault`, what came is no request, and nothing follows it.
+
+    Its `trailers` are judged and nothing else: see `trailers.passing`.
+    """
 
     head: RequestHead | None
     body: bytes = b""
     fault: ProtocolError | None = None
+    trailers: Sequence[Pair] = ()
 
 
 class RequestReader:
@@ -134,7 +139,7 @@ class RequestReader:
         if self._head.length > self._bounds.body:
             raise self._too_large()
         if self._head.length == CHUNKED:
-            self._chunks = ChunkReader()
+            self._chunks = ChunkReader(self._bounds.head, self._bounds.fields)
             self._size = 0
             self._keep(data[end:])
         return True
@@ -183,7 +188,7 @@ class RequestReader:
         self._chunks = self._head = None
         self._size = 0
         self._keep(chunks.rest)
-        return Request(head, body)
+        return Request(head, body, trailers=chunks.trailers)
 
     def _too_large(self) -> ProtocolError:
         return ProtocolError(f"the body is over {self._bounds.body} bytes", 413)
@@ -203,6 +208,7 @@ class ReplyReader:
         "informational",
         "length",
         "method",
+        "trailers",
         "waiting",
         "whole",
     )
@@ -224,6 +230,7 @@ class ReplyReader:
         self.waiting = 0  # bytes of body that `take` would give
         self.whole = False
         self.length = 0  # of the body as announced, or CHUNKED or UNTIL_CLOSE
+        self.trailers: Sequence[Pair] = ()  # judged; see `trailers.passing`
 
     @property
     def silent(self) -> bool:
@@ -296,7 +303,7 @@ class ReplyReader:
         self._buffer = b""
         length = self.length = framing(head, self.method)
         if length == CHUNKED:
-            self._chunks = ChunkReader()
+            self._chunks = ChunkReader(self._bounds.head, self._bounds.fields)
         self._left = length
         self.whole = length == 0
 
@@ -306,6 +313,7 @@ class ReplyReader:
             if self._chunks.rest:
                 raise ProtocolError("bytes behind the end of the reply", 502)
             self.whole = self._chunks.done
+            self.trailers = self._chunks.trailers
         elif self._left >= 0:
             if len(data) > self._left:
                 raise ProtocolError("the body is longer than its `Content-Length`", 502)

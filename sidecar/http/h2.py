@@ -36,6 +36,7 @@ from .h2_outgoing import Queue
 from .h2_plain import Plain, strange
 from .head import ReplyHead
 from .lines import Pair
+from .trailers import Trailed
 
 NO_ERROR: Final = ErrorCodes.NO_ERROR
 PROTOCOL: Final = ErrorCodes.PROTOCOL_ERROR
@@ -290,10 +291,13 @@ class Http2:
         Raises ProtocolError if it is one stream too many.
         """
         asked = write_request(request, scheme)
-        end = not asked.body
+        trailers = request.trailers if type(request) is Trailed else ()
+        end = not asked.body and not trailers
         if not self.broken and not self._h2.ask(stream, asked, end=end):
             self.head(stream, request_fields(request, scheme)[0], end=end)
-        self.body(stream, asked.body, end=not end)
+        self.body(stream, asked.body, end=not end and not trailers)
+        if trailers:
+            self.trail(stream, trailers)
 
     def answer(self, stream: int, head: ReplyHead, length: int, *, end: bool) -> None:
         """Send a final reply's *head*; *length* of its body is announced unless below 0."""
@@ -317,6 +321,11 @@ class Http2:
         if self.broken or not (data or end):
             return
         self._outgoing.put(stream, data, end=end)
+
+    def trail(self, stream: int, trailers: Sequence[Pair]) -> None:
+        """End a body with *trailers*, which may not be none."""
+        if not self.broken:
+            self._outgoing.put(stream, b"", end=True, trailers=trailers)
 
     def unsent(self, stream: int) -> int:
         """Return the bytes that wait on *stream*; its end counts as one."""

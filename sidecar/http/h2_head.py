@@ -143,13 +143,14 @@ def _written_reply(fields: Iterable[Pair], bounds: Bounds) -> bytes:
     return _joined(b"HTTP/1.1 %b " % status, lines)
 
 
-def judge_trailers(fields: Iterable[Pair], bounds: Bounds) -> None:
-    """Raise ProtocolError unless *fields* may end a message; what they say is dropped."""
+def judge_trailers(fields: Sequence[Pair], bounds: Bounds) -> list[Pair]:
+    """Return *fields*, which may end a message. Raises ProtocolError."""
     _, lines = _lines(fields, frozenset(), bounds)
-    if len(lines) > bounds.fields:
+    if len(fields) > bounds.fields:
         raise ProtocolError(f"more than {bounds.fields} trailer fields", 431)
     if any(_CONTROL.search(line) for line in lines):
         raise ProtocolError("a trailer field has a control character")
+    return [(bytes(name), bytes(value)) for name, value in fields]
 
 
 def _lines(

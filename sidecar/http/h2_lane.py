@@ -8,15 +8,16 @@ is declined before anything is changed, and hyper-h2 has it. (RFC 9113.)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple, cast
 
 from h2.config import H2Configuration
-from h2.connection import ConnectionState
+from h2.connection import AllowedStreamIDs, ConnectionState
 from h2.events import Event
 from h2.stream import H2Stream, StreamClosedBy, StreamState
 from h2.windows import WindowManager
 from hpack import Encoder
+from hpack.struct import Header
 
 from .h2_decoder import BlockDecoder
 from .h2_encoder import Asked, BlockEncoder
@@ -32,7 +33,6 @@ _HEAD_FLAGS: Final = (0x4, 0x5, 0x24, 0x25)  # END_HEADERS; with END_STREAM, wit
 _PRIORITY: Final = 0x20
 _MOST_WINDOW: Final = (1 << 31) - 1
 _STREAM: Final = 0x7FFFFFFF  # the bits of a stream's number
-_DIGITS: Final = 15  # of a content-length
 
 _OPEN: Final = StreamState.OPEN
 _HALF_LOCAL: Final = StreamState.HALF_CLOSED_LOCAL
@@ -50,8 +50,33 @@ class Terms(NamedTuple):
     streams: int
 
 
-class Lane(Plain):
-    """An H2Connection; `head_came` and its like take a frame and say whether they did."""
+class UnmeasuredStream(H2Stream):
+    """An H2Stream that leaves a body's length to whoever reads the message.
+
+    A wrong one is the fault of one stream (RFC 9113 8.1.1); hyper-h2 would end them all.
+    """
+
+    def _initialize_content_length(self, headers: Iterable[Header]) -> None:
+        pass
+
+    def _track_content_length(self, length: int, end_stream: bool) -> None:
+        pass
+
+
+class Unmeasured(Plain):
+    """hyper-h2's connection with such streams."""
+
+    def _begin_new_stream(self, stream_id: int, allowed_ids: AllowedStreamIDs) -> H2Stream:
+        super()._begin_new_stream(stream_id, allowed_ids)
+        windows = self.local_settings, self.remote_settings
+        sizes = [one.initial_window_size for one in windows]
+        stream = self.streams[stream_id] = UnmeasuredStream(stream_id, self.config, *sizes)
+        stream.max_outbound_frame_size = self.max_outbound_frame_size
+        return stream
+
+
+class Lane(Unmeasured):
+    """Such a connection; `head_came` and its like take a frame and say whether they did."""
 
     def __init__(self, config: H2Configuration) -> None:
         super().__init__(config)
@@ -97,8 +122,7 @@ class Lane(Plain):
         fields = self._read.foretell(block)
         if fields is None:
             return None
-        length = _length(fields)
-        if length is None:
+        if _is_interim(fields):
             self._read.unsaid(fields)
             return None
         ended = flags & END_STREAM
@@ -109,9 +133,6 @@ class Lane(Plain):
         machine.headers_received = True
         if ended:
             self._hears_no_more(number, stream)
-        if stream.request_method == b"HEAD":
-            length = 0
-        stream._expected_content_length = length if length >= 0 else None
         return fields
 
     def data_came(self, number: int, ended: int, size: int) -> bool:
@@ -126,12 +147,8 @@ class Lane(Plain):
         shared, own = self._inbound_flow_control_window_manager, stream._inbound_window_manager
         if size > shared.current_window_size or size > own.current_window_size:
             return False
-        come, whole = stream._actual_content_length + size, stream._expected_content_length
-        if whole is not None and (come > whole or (ended and come != whole)):
-            return False
         shared.current_window_size -= size
         own.current_window_size -= size
-        stream._actual_content_length = come
         if ended:
             self._hears_no_more(number, stream)
         return True
@@ -282,7 +299,7 @@ class Lane(Plain):
 
     def _begun(self, number: int) -> H2Stream:
         terms = self._agreed()
-        stream = H2Stream(number, self.config, terms.inbound, terms.outbound)
+        stream = UnmeasuredStream(number, self.config, terms.inbound, terms.outbound)
         stream.max_outbound_frame_size = self.max_outbound_frame_size
         stream.state_machine.state = _OPEN
         self.streams[number] = stream
@@ -333,14 +350,11 @@ def _may_wait(window: WindowManager, size: int) -> bool:
     return waits and window.current_window_size > 0
 
 
-def _length(fields: Sequence[Pair]) -> int | None:
-    """Return what *fields* say of the body's length, -1 for nothing; None is for hyper-h2."""
-    length = -1
+def _is_interim(fields: Sequence[Pair]) -> bool:
+    """Whether hyper-h2 takes *fields* for the head of an interim reply."""
     for name, value in fields:
-        if name == b"content-length":
-            if length >= 0 or not value.isdigit() or len(value) > _DIGITS:
-                return None
-            length = int(value)
-        elif name == b":status" and value[:1] == b"1":
-            return None  # an interim head
-    return length
+        if name[:1] != b":":
+            return False
+        if name == b":status":
+            return value[:1] == b"1"
+    return False

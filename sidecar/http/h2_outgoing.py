@@ -1,14 +1,16 @@
 """What the streams of one HTTP/2 connection have yet to send, and which is next.
 
-Each has pieces of a body, and may then end. A frame each in turn, as long as its
-window is open: so a long body holds no other up. (RFC 9113 5.2.)
+Each has pieces of a body, and may then end, with trailers or without. A frame each in
+turn, as long as its window is open: so a long body holds no other up. (RFC 9113 5.2.)
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
+
+from .field import Pair
 
 _AHEAD: Final = 65_536  # bytes written ahead of the transport
 _FRAME_HEAD: Final = 9
@@ -23,16 +25,20 @@ class Way(Protocol):
     def piece(self, number: int, data: bytes, *, end: bool) -> None:
         """Send a DATA frame."""
 
+    def trail(self, number: int, data: bytes, trailers: Sequence[Pair]) -> None:
+        """Send what is left of a body, and the *trailers* that end it."""
+
 
 class Outgoing:
     """Pieces in, frames' worth out; nothing is copied until it is sent."""
 
-    __slots__ = ("_pieces", "ends", "size")
+    __slots__ = ("_pieces", "ends", "size", "trailers")
 
     def __init__(self) -> None:
         self._pieces: deque[memoryview] = deque()
         self.size = 0
         self.ends = False
+        self.trailers: Sequence[Pair] = ()
 
     @property
     def done(self) -> bool:
@@ -75,12 +81,14 @@ class Queue:
         """Whether a stream has something unsent that its window lets through."""
         return bool(self._writing)
 
-    def put(self, stream: int, data: bytes, *, end: bool) -> None:
-        """Have *data* sent on *stream*, the last if *end*."""
+    def put(self, stream: int, data: bytes, *, end: bool, trailers: Sequence[Pair] = ()) -> None:
+        """Have *data* sent on *stream*, the last if *end*, with *trailers* behind it."""
         outgoing = self._writing.get(stream) or self._stalled.get(stream)
         if outgoing is None:
             outgoing = self._writing[stream] = Outgoing()
         outgoing.put(data, end=end)
+        if trailers:
+            outgoing.trailers = trailers
 
     def unsent(self, stream: int) -> int:
         """Return the bytes that wait on *stream*; its end counts as one."""
@@ -119,7 +127,10 @@ class Queue:
                 self._stalled[stream] = outgoing
                 continue
             piece = outgoing.take(room)
-            way.piece(stream, piece, end=outgoing.done)
+            if outgoing.trailers and outgoing.done:
+                way.trail(stream, piece, outgoing.trailers)
+            else:
+                way.piece(stream, piece, end=outgoing.done)
             ahead += len(piece) + _FRAME_HEAD
             sent += 1
             self._written.add(stream)

@@ -25,13 +25,18 @@ H2: Final = "4.4."  # the versions whose insides the lane knows begin so
 HPACK: Final = "4.2."
 
 _CONNECTION: Final = (
-    *("_closed_streams", "_data_to_send", "_inbound_flow_control_window_manager"),
+    *(
+        "_begin_new_stream",
+        "_closed_streams",
+        "_data_to_send",
+        "_inbound_flow_control_window_manager",
+    ),
     *("decoder", "encoder", "highest_inbound_stream_id", "highest_outbound_stream_id"),
     *("incoming_buffer", "local_settings", "max_outbound_frame_size"),
     *("outbound_flow_control_window", "remote_settings", "state_machine", "streams"),
 )
 _STREAM: Final = (
-    *("_actual_content_length", "_authority", "_expected_content_length"),
+    *("_authority", "_initialize_content_length", "_track_content_length"),
     *("_inbound_window_manager", "closed_by", "config", "max_outbound_frame_size"),
     *("outbound_flow_control_window", "request_method", "state_machine"),
 )
@@ -122,6 +127,12 @@ class Plain(H2Connection):
     def piece(self, number: int, data: bytes, *, end: bool) -> None:
         """Send a piece of a body."""
         self.send_data(number, data, end_stream=end)
+
+    def trail(self, number: int, data: bytes, trailers: Sequence[Pair]) -> None:
+        """Send what is left of a body, and the *trailers* that end it."""
+        if data:
+            self.piece(number, data, end=False)
+        self.head(number, trailers, end=True)
 
     def reset(self, number: int, code: int) -> None:
         """Break a stream off."""

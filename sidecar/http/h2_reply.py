@@ -1,12 +1,12 @@
 """A server's reply on one HTTP/2 stream: its head, then its body as it comes, `whole` at its end.
 
-It is read like a reply over HTTP/1 and by the same validator. Trailers are
-read, bounded and dropped, as they are there.
+It is read like a reply over HTTP/1 and by the same validator. Its body is held
+against its `content-length` here: one that is shorter or longer never ends it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from ..errors import ProtocolError
@@ -25,6 +25,7 @@ class StreamReply:
 
     __slots__ = (
         "_bounds",
+        "_come",
         "_pieces",
         "_table",
         "head",
@@ -32,6 +33,7 @@ class StreamReply:
         "length",
         "method",
         "owed",
+        "trailers",
         "waiting",
         "whole",
     )
@@ -47,6 +49,8 @@ class StreamReply:
         self.waiting = 0  # bytes of body that `take` would give
         self.owed = 0  # bytes of the window that are given back once the body is taken
         self.whole = False
+        self.trailers: Sequence[Pair] = ()  # judged; see `trailers.passing`
+        self._come = 0  # bytes of body
 
     def inform(self, fields: Sequence[Pair]) -> None:
         """An interim reply has come. Raises ProtocolError."""
@@ -72,16 +76,26 @@ class StreamReply:
     def add(self, data: bytes, size: int, *, ended: bool) -> None:
         """A piece of the body has come, which took *size* off the window. Raises ProtocolError."""
         self.owed += size
-        self.whole = ended
-        if data and self.length == 0:
-            raise ProtocolError("a body where there is none", 502)
         if data:
+            if self.length == 0:
+                raise ProtocolError("a body where there is none", 502)
+            self._come += len(data)
+            if self._come > self.length >= 0:
+                raise ProtocolError("the body is longer than its `content-length`", 502)
             self._pieces.append(data)
             self.waiting += len(data)
+        if ended:
+            self._end()
 
-    def end(self, fields: Iterable[Pair]) -> None:
+    def end(self, fields: Sequence[Pair]) -> None:
         """Trailers have come. Raises ProtocolError."""
-        judge_trailers(fields, self._bounds)
+        self.trailers = judge_trailers(fields, self._bounds)
+        self._end()
+
+    def _end(self) -> None:
+        # An end that comes too early is none (RFC 9113 8.1.1).
+        if self._come < self.length:
+            raise ProtocolError("the body is shorter than its `content-length`", 502)
         self.whole = True
 
     def take(self) -> bytes:

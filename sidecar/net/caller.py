@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import select
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias
 
+from ..http.field import Pair
 from ..http.h1 import Bounds, Request
 from ..http.head import ReplyHead
 from ..http.lines import LineTables
@@ -58,8 +59,8 @@ class Caller(Protocol):
     def send(self, piece: bytes) -> None:
         """Send more of the body; look at `paused` before sending much more."""
 
-    def end(self) -> None:
-        """End the body."""
+    def end(self, trailers: Sequence[Pair] = ()) -> None:
+        """End the body; *trailers* follow it if the caller's protocol has them and it asked."""
 
     def abort(self) -> None:
         """Break off, so that a reply half sent can't look whole."""

@@ -9,9 +9,11 @@ tells the flow when the caller has gone.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final, cast
 
 from ..errors import CallerGone, DeadlinePassed, PermitWithdrawn, ProtocolError
+from ..http.field import Pair
 from ..http.h1 import (
     CONTINUE,
     LAST_CHUNK,
@@ -21,6 +23,7 @@ from ..http.h1 import (
     write_reply_head,
 )
 from ..http.head import ReplyHead
+from ..http.trailers import takes_trailers, write_trailers
 from ..policy.call import Call, Peer
 from .caller import Door, may_still_read
 from .deadlines import NEVER
@@ -250,6 +253,11 @@ class Downstream(asyncio.Protocol):
         request = self.request
         return request is not None and request.head is not None and request.head.http10
 
+    @property
+    def _takes_trailers(self) -> bool:
+        head = None if self.request is None else self.request.head
+        return head is not None and takes_trailers(head.pairs)
+
     def interim(self, head: ReplyHead) -> None:
         """Pass on an interim reply."""
         if not self._http10:
@@ -284,11 +292,12 @@ class Downstream(asyncio.Protocol):
         """Send more of the body; look at `paused` before sending much more."""
         self.write(write_chunk(piece) if self._chunked else piece)
 
-    def end(self) -> None:
-        """End the body."""
+    def end(self, trailers: Sequence[Pair] = ()) -> None:
+        """End the body; *trailers* follow it if it is chunked and the caller takes them."""
         if self._chunked:
             self._chunked = False
-            self.write(LAST_CHUNK)
+            last = write_trailers(trailers) if trailers and self._takes_trailers else LAST_CHUNK
+            self.write(last)
 
     def drain(self) -> None:
         """Serve what is being served or has begun to come, and nothing after it.

@@ -120,12 +120,12 @@ class Downstream2(Framed):
         if stream is None:
             return
         try:
-            judge_trailers(event.fields, self.door.bounds)
+            trailers = judge_trailers(event.fields, self.door.bounds)
         except ProtocolError as fault:
             stream.whole = True
             stream.refuse(fault)
         else:
-            stream.finish()
+            stream.finish(trailers)
 
     def _turned(self) -> None:
         if self._asking:

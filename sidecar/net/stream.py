@@ -8,9 +8,11 @@ stream. A reply that can't be finished is reset, never ended as if it were whole
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Protocol
 
 from ..errors import CallerGone, DeadlinePassed, PermitWithdrawn, ProtocolError
+from ..http.field import Pair
 from ..http.h1 import Request
 from ..http.h2 import CANCEL, INTERNAL, NO_ERROR, PROTOCOL, REFUSED, Http2
 from ..http.h2_budget import ANSWERED, RESET
@@ -120,20 +122,26 @@ class Stream:
         if self._size > self.door.bounds.body:
             self._too_large()
             return
+        if self._size > self._head.length >= 0:
+            self._wrong_length()
+            return
         self._parts.append(data)
         if ended:
             self.finish()
 
-    def finish(self) -> None:
-        """The body is whole."""
+    def finish(self, trailers: Sequence[Pair] = ()) -> None:
+        """The body is whole; *trailers* stood behind it."""
         self.whole = True
         if self._head is None or self.asked:
             return
         body, self._parts = b"".join(self._parts), []
         if self._head.length not in (-1, len(body)):
-            self.refuse(ProtocolError("the body is not as long as its `content-length`"))
+            self._wrong_length()
         else:
-            self._ask(Request(self._head, body))
+            self._ask(Request(self._head, body, trailers=trailers))
+
+    def _wrong_length(self) -> None:
+        self.refuse(ProtocolError("the body is not as long as its `content-length`"))
 
     def _too_large(self) -> None:
         self.refuse(ProtocolError(f"the body is over {self.door.bounds.body} bytes", 413))
@@ -269,10 +277,14 @@ class Stream:
                 raise ValueError("a body that is longer than was announced")
         self._write(piece, end=False)
 
-    def end(self) -> None:
-        """End the body; one that is shorter than was announced is broken off."""
+    def end(self, trailers: Sequence[Pair] = ()) -> None:
+        """End the body, *trailers* behind it; one shorter than was announced is broken off."""
         if self._left > 0:
             self.abort()
+        elif trailers and not self.gone:
+            self._ended = True
+            self._carrier.http2.trail(self.number, trailers)
+            self._carrier.flush()
         else:
             self._write(b"", end=True)
 

@@ -14,8 +14,20 @@ from typing import Final
 
 from ..errors import ProtocolError, UpstreamError
 from ..http.h1 import Bounds
-from ..http.h2 import CANCEL, NO_ERROR, REFUSED, Data, Event, Head, Http2, Interim, Reset, Trailers
-from ..http.h2_budget import ANSWERED
+from ..http.h2 import (
+    CANCEL,
+    NO_ERROR,
+    PROTOCOL,
+    REFUSED,
+    Data,
+    Event,
+    Head,
+    Http2,
+    Interim,
+    Reset,
+    Trailers,
+)
+from ..http.h2_budget import ANSWERED, RESET
 from ..http.h2_frames import GoAway
 from ..http.h2_reply import StreamReply
 from ..http.lines import LineTable
@@ -256,8 +268,17 @@ class Upstream2(Framed):
             _hear(stream.reply, event)
         except ProtocolError as error:
             stream.fail(UpstreamError(f"the server's reply is broken: {error}", sent=True))
+            self._drop(stream)
         if stream.wake is not None:
             stream.wake()
+
+    def _drop(self, stream: UpstreamStream) -> None:
+        """Break off what is no reply; the others go on (RFC 9113 8.1.1)."""
+        del self._streams[stream.number]
+        self.http2.charge(RESET)
+        self.http2.reset(stream.number, PROTOCOL)
+        owed, stream.reply.owed = stream.reply.owed, 0
+        self.taken(stream.number, owed)
 
     def _reset(self, stream: UpstreamStream, code: int) -> None:
         if code == REFUSED and stream.reply.head is None:

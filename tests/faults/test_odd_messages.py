@@ -248,6 +248,18 @@ def test_row_23_over_http2_it_is_the_same(world: World) -> None:
     assert b"x-trailer" not in world.server.seen[-1].head
 
 
+def test_row_23_trailers_of_a_reply_go_to_who_takes_them(world: World) -> None:
+    sums = [("x-sum", "1"), ("x-more", "2")]
+    with world.caller() as alice, world.http2() as other:
+        assert alice.ask("GET", "/trailers", b"", "te: trailers").body == b"body"
+        assert alice.trailers == sums
+        told = other.call("GET", "/trailers")
+        assert (told.body, told.trailers, told.ended) == (b"body", sums, True)
+        framed = other.call("GET", "/trailers-framing")
+        assert (framed.body, framed.trailers, framed.ended) == (b"body", None, True)
+        is_well(world, alice)
+
+
 @pytest.mark.parametrize("path", TRAILERS)
 def test_row_23_trailers_of_a_reply_are_dropped_or_break_it(world: World, path: str) -> None:
     with world.caller() as alice:

@@ -116,7 +116,7 @@ CHUNKS_REFUSED = [
 @pytest.mark.parametrize("raw", CHUNKS_REFUSED)
 def test_a_chunk_that_could_be_read_in_two_ways_is_refused(raw: bytes) -> None:
     with pytest.raises(ProtocolError):
-        ChunkReader().feed(raw)
+        ChunkReader(16_384, 100).feed(raw)
 
 
 def test_chunks_of_exactly_the_limit_pass() -> None:
@@ -153,7 +153,7 @@ def by_h11(raw: bytes) -> tuple[bytes, bool] | None:
 )
 def test_chunks_are_never_read_more_laxly_than_by_h11(parts: list[bytes]) -> None:
     raw = b"".join(parts)
-    ours = ChunkReader()
+    ours = ChunkReader(16_384, 100)
     try:
         data = ours.feed(raw)
     except ProtocolError:
@@ -169,7 +169,7 @@ def test_chunks_are_never_read_more_laxly_than_by_h11(parts: list[bytes]) -> Non
 @given(st.lists(st.binary(min_size=1, max_size=40), max_size=6), st.lists(st.integers(0, 500)))
 def test_what_we_write_in_chunks_reads_back(pieces: list[bytes], cuts: list[int]) -> None:
     raw = b"".join(write_chunk(piece) for piece in pieces) + b"0\r\n\r\nrest"
-    chunks = ChunkReader()
+    chunks = ChunkReader(16_384, 100)
     edges = [0, *sorted(cut % (len(raw) - 3) for cut in cuts), len(raw)]
     out = b""
     for start, end in pairwise(edges):
@@ -282,3 +282,58 @@ def test_a_reply_with_something_behind_it_never_looks_whole(raw: bytes) -> None:
 )
 def test_it_is_known_whether_anything_came(raw: bytes, silent: bool) -> None:
     assert answer(raw).silent == silent
+
+
+CHUNKED_REQUEST = b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n"
+CHUNKED_REPLY = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n"
+BOUNDS = Bounds(head=200, fields=5, body=100)
+TOO_LARGE = [
+    b"x: 1\r\n" * 6,
+    b"x: " + b"y" * 200 + b"\r\n",
+    (b"x: " + b"y" * 60 + b"\r\n") * 4,
+    b"x: " + b"y" * 300,
+]
+
+
+def test_trailers_are_given_beside_the_body_and_belong_to_one_message() -> None:
+    reader = RequestReader(LineTable(8192), BOUNDS)
+    reader.feed(CHUNKED_REQUEST + b"X-Sum:  1 \r\nX-Sum: 2\r\n\r\n" + CHUNKED_REQUEST + b"\r\n")
+    first, second = reader.next(), reader.next()
+    assert first is not None
+    assert first.head is not None
+    assert second is not None
+    assert (first.body, list(first.trailers)) == (b"x", [(b"x-sum", b"1"), (b"x-sum", b"2")])
+    assert b"x-sum" not in dict(first.head.pairs)
+    assert list(second.trailers) == []
+
+
+def test_trailers_of_a_reply_belong_to_it_alone() -> None:
+    reader = ReplyReader(LineTable(8192, replies=True), BOUNDS)
+    reader.feed(CHUNKED_REPLY + b"X-Sum: 1\r\n\r\n")
+    assert (reader.whole, list(reader.trailers)) == (True, [(b"x-sum", b"1")])
+    reader.begin("GET")
+    reader.feed(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx")
+    assert (reader.whole, list(reader.trailers)) == (True, [])
+
+
+@pytest.mark.parametrize("trailers", TOO_LARGE)
+def test_trailers_have_the_bounds_of_heads(trailers: bytes) -> None:
+    reader = RequestReader(LineTable(8192), BOUNDS)
+    asked = reader.take(CHUNKED_REQUEST + trailers + b"\r\n")
+    assert asked is not None
+    assert asked.fault is not None
+    assert asked.fault.status == 431
+    reply = ReplyReader(LineTable(8192, replies=True), BOUNDS)
+    with pytest.raises(UpstreamError):
+        reply.feed(CHUNKED_REPLY + trailers + b"\r\n")
+
+
+@pytest.mark.parametrize(
+    "trailers", [b"a b: 1", b"x : 1", b" x: 1", b"x: \0", b"x", b": 1", b"x: a\rb"]
+)
+def test_trailers_are_judged_like_the_lines_of_a_head(trailers: bytes) -> None:
+    reader = RequestReader(LineTable(8192), BOUNDS)
+    asked = reader.take(CHUNKED_REQUEST + b"x-sum: 1\r\n" + trailers + b"\r\n\r\n")
+    assert asked is not None
+    assert asked.fault is not None
+    assert asked.fault.status == 400

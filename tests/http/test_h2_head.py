@@ -193,7 +193,8 @@ def test_whatever_is_let_in_has_no_line_of_its_own(more: Pairs, path: bytes) -> 
 
 
 def test_trailers_are_fields_and_nothing_else() -> None:
-    judge_trailers([(b"grpc-status", b"0")], BOUNDS)
+    told = [(b"grpc-status", b"0"), (b"x", b"a b"), (b"x", b"")]
+    assert judge_trailers(told, BOUNDS) == told
     for bad in ([(b":path", b"/")], [(b"X", b"1")], [(b"x", b"\0")], [(b"connection", b"x")]):
         with pytest.raises(ProtocolError):
             judge_trailers(bad, BOUNDS)
@@ -316,3 +317,17 @@ def test_a_reply_that_needs_no_second_look_is_what_two_looks_find(
 
 def test_most_replies_need_no_second_look() -> None:
     assert _plain_reply([(b":status", b"200"), (b"server", b"x"), (b"date", b"now")], BOUNDS)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [(b"x", b"1")] * (BOUNDS.fields + 1),
+        [(b"cookie", b"a=1")] * (BOUNDS.fields + 1),
+        [(b"x", b"y" * BOUNDS.head)],
+    ],
+)
+def test_trailers_have_the_bounds_of_heads(fields: Pairs) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        judge_trailers(fields, BOUNDS)
+    assert caught.value.status == 431

@@ -19,6 +19,7 @@ from sidecar.errors import ProtocolError
 from sidecar.http.h2 import CANCEL, PROTOCOL, Data, Event, Head, Http2, Reset, Trailers
 from sidecar.http.h2_lane import Lane
 from sidecar.http.head import ReplyHead
+from sidecar.http.trailers import Trailed
 
 LONG = bool(os.environ.get("SIDECAR_LONG_TESTS"))
 RUNS = 100_000 if LONG else 1_000
@@ -146,7 +147,10 @@ class Twins:
         method, host = random.choice([b"POST", b"HEAD", b"GET"]), random.choice([b"a.test", b""])
         head = b"%b /%b HTTP/1.1\r\nhost: %b\r\n" % (method, random.choice([b"", b"mcp"]), host)
         room = self.room
-        self.both("ask", number, head + OWN + more + b"\r\n" + body, b"http")
+        whole = head + OWN + more + b"\r\n" + body
+        if random.random() < 0.1:
+            whole = Trailed.of(whole, [(b"x-sum", b"1")])
+        self.both("ask", number, whole, b"http")
         if room > 0:
             peer.opened(number)
             self.asked.append(number)
@@ -156,10 +160,10 @@ class Twins:
             return
         random = self._random
         stream = random.choice(self.asked)
-        weights = (4, 5, 1, 0.5) if self._server else (0, 0, 1, 0)
+        weights = (4, 5, 1, 0.5, 1) if self._server else (0, 0, 1, 0, 0)
         if not self._server and random.random() < 0.8:
             return
-        match random.choices(["head", "body", "reset", "interim"], weights)[0]:
+        match random.choices(["head", "body", "reset", "interim", "trail"], weights)[0]:
             case "head":
                 reply = random.choice(REPLIES)
                 if random.random() < 0.02:
@@ -170,6 +174,9 @@ class Twins:
                     self.asked.remove(stream)
             case "interim":
                 self.both("head", stream, [(b":status", b"103")])
+            case "trail":
+                self.both("trail", stream, [(b"x-sum", b"1"), (b"grpc-status", b"0")])
+                self.asked.remove(stream)
             case "reset":
                 self.both("reset", stream, random.choice([CANCEL, PROTOCOL]))
                 self.asked.remove(stream)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.http.field import Pair
 from sidecar.http.h2_outgoing import Outgoing, Queue
 
 
@@ -41,6 +44,7 @@ class Frames:
     def __init__(self, windows: dict[int, int]) -> None:
         self.windows = windows
         self.sent: list[tuple[int, bytes, bool]] = []
+        self.trailers: list[tuple[int, bytes, Sequence[Pair]]] = []
 
     def room(self, number: int) -> int:
         return self.windows[number]
@@ -48,6 +52,9 @@ class Frames:
     def piece(self, number: int, data: bytes, *, end: bool) -> None:
         self.windows[number] -= len(data)
         self.sent.append((number, data, end))
+
+    def trail(self, number: int, data: bytes, trailers: Sequence[Pair]) -> None:
+        self.trailers.append((number, data, trailers))
 
 
 def test_streams_take_turns_of_a_frame_each() -> None:
@@ -92,3 +99,25 @@ def test_no_more_is_written_ahead_than_the_bound() -> None:
     queue.put(1, bytes(1 << 20), end=True)
     queue.write(way, 16_384)
     assert sum(len(data) for _, data, _ in way.sent) == 65_536
+
+
+def test_trailers_wait_for_the_last_of_the_body() -> None:
+    queue, way = Queue(), Frames({1: 3})
+    queue.put(1, b"abcde", end=False)
+    queue.put(1, b"", end=True, trailers=[(b"x", b"1")])
+    assert queue.write(way, 2) == 2
+    assert (way.trailers, queue.unsent(1)) == ([], 3)
+    way.windows[1] = 9
+    queue.opened(1)
+    queue.write(way, 9)
+    assert way.sent == [(1, b"ab", False), (1, b"c", False)]
+    assert way.trailers == [(1, b"de", [(b"x", b"1")])]
+    assert (queue.unsent(1), queue.ready) == (0, False)
+
+
+def test_trailers_need_no_window() -> None:
+    queue, way = Queue(), Frames({1: 0})
+    queue.put(1, b"", end=True, trailers=[(b"x", b"1")])
+    assert queue.write(way, 9) == 1
+    assert way.trailers == [(1, b"", [(b"x", b"1")])]
+    assert list(queue.written()) == [1]

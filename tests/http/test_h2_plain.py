@@ -54,7 +54,7 @@ def test_another_version_is_strange(
         (H2Connection, "__init__", "_data_to_send"),
         (H2Connection, "__init__", "incoming_buffer"),
         (H2Connection, "__init__", "decoder"),
-        (H2Stream, "__init__", "_expected_content_length"),
+        (H2Stream, "__init__", "_authority"),
         (H2Stream, "__init__", "state_machine"),
         (Decoder, "__init__", "header_table"),
     ],

@@ -52,8 +52,9 @@ def test_where_no_body_can_be_a_length_is_only_said(method: str, status: bytes) 
 def test_trailers_end_it() -> None:
     one = reply()
     one.begin(OK, ended=False)
+    assert one.trailers == ()
     one.end([(b"grpc-status", b"0")])
-    assert one.whole
+    assert (one.whole, one.trailers) == (True, [(b"grpc-status", b"0")])
     with pytest.raises(ProtocolError):
         one.end([(b":status", b"200")])
 
@@ -96,3 +97,33 @@ def test_interim_replies_are_kept_up_to_a_bound_and_101_is_refused() -> None:
         one.inform([(b":status", b"103")])
     with pytest.raises(ProtocolError):
         one.inform([(b":status", b"103")])
+
+
+@pytest.mark.parametrize("pieces", [[b"bod"], [b"body+"], [b"b", b"ody", b"+"], [b"", b"bo"], []])
+@pytest.mark.parametrize("trailers", [True, False])
+def test_a_body_that_is_not_as_long_as_announced_never_ends_it(
+    pieces: list[bytes], trailers: bool
+) -> None:
+    one = reply()
+
+    def come() -> None:
+        one.begin([*OK, (b"content-length", b"4")], ended=False)
+        for piece in pieces:
+            one.add(piece, len(piece), ended=False)
+        if trailers:
+            one.end([(b"x", b"1")])
+        else:
+            one.add(b"", 0, ended=True)
+
+    with pytest.raises(ProtocolError):
+        come()
+    assert not one.whole
+    assert len(one.take()) <= 4
+
+
+@pytest.mark.parametrize(("method", "status"), [("HEAD", b"200"), ("GET", b"204"), ("GET", b"304")])
+def test_where_no_body_can_be_an_end_behind_the_head_is_one(method: str, status: bytes) -> None:
+    one = reply(method)
+    one.begin([(b":status", status), (b"content-length", b"9")], ended=False)
+    one.add(b"", 0, ended=True)
+    assert one.whole

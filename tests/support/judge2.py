@@ -11,7 +11,7 @@ from hpack import Decoder
 from sidecar.http.h2 import Event, Http2
 from sidecar.http.h2_decoder import BlockDecoder
 from sidecar.http.h2_frames import Turn
-from sidecar.http.h2_plain import Plain
+from sidecar.http.h2_lane import Unmeasured
 
 
 class Judge(Http2):
@@ -81,9 +81,9 @@ def _settings(settings: object) -> dict[int, list[int]]:
 def by_hyper_h2(*, server: bool, streams: int) -> Judge:
     """Return a connection that no lane serves."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sidecar.http.h2._BY", Plain)
+        patch.setattr("sidecar.http.h2._BY", Unmeasured)
         judge = Judge(0.0, server=server, streams=streams)
-    assert {type(judge._h2), type(judge._h2.decoder)} == {Plain, Decoder}
+    assert {type(judge._h2), type(judge._h2.decoder)} == {Unmeasured, Decoder}
     return judge
 
 

@@ -65,6 +65,9 @@ class Served:
                 while down.paused:
                     await down.wake
             down.end()
+        elif path == "/trailers":
+            down.begin(answer(), UNKNOWN, b"a body")
+            down.end([(b"x-sum", b"1")])
         elif path == "/short":
             down.begin(answer(), 9, b"four")
             down.end()

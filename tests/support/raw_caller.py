@@ -52,6 +52,7 @@ class Caller:
         sock.connect(("127.0.0.1", port))
         self.sock: socket.socket = sock if certs is None else _secure(sock, certs)
         self._data = b""
+        self.trailers: list[tuple[str, str]] = []  # behind the last body in chunks
 
     def __enter__(self) -> Caller:
         return self
@@ -99,12 +100,20 @@ class Caller:
 
     def chunk(self) -> bytes:
         """Return the next chunk of a chunked body; nothing for the last one."""
-        while b"\r\n" not in self._data:
-            self._more(b"")
-        size, _, self._data = self._data.partition(b"\r\n")
-        data = self.read(int(size, 16) + 2)
+        size = int(self._line(), 16)
+        if not size:
+            lines = [line.decode("latin-1").partition(": ") for line in iter(self._line, b"")]
+            self.trailers = [(name, value) for name, _, value in lines]
+            return b""
+        data = self.read(size + 2)
         assert data.endswith(b"\r\n")
         return data[:-2]
+
+    def _line(self) -> bytes:
+        while b"\r\n" not in self._data:
+            self._more(b"")
+        line, _, self._data = self._data.partition(b"\r\n")
+        return line
 
     def read(self, size: int) -> bytes:
         """Return exactly *size* bytes."""

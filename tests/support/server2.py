@@ -27,6 +27,7 @@ class Asked:
 
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
+    trailers: list[tuple[str, str]] | None = None
     whole: bool = False
     reset: bool = False
 
@@ -68,6 +69,9 @@ class Server2:
             case h2.events.DataReceived():
                 self.asked[event.stream_id].body += event.data
                 self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            case h2.events.TrailersReceived():
+                trailers = [(str(name), str(value)) for name, value in event.headers]
+                self.asked[event.stream_id].trailers = trailers
             case h2.events.StreamEnded():
                 self.asked[event.stream_id].whole = True
             case h2.events.StreamReset():
@@ -99,12 +103,25 @@ class Server2:
             self.h2.send_data(stream, piece, end_stream=end and not body)
         return self.h2.data_to_send()
 
+    def trail(self, stream: int, trailers: Sequence[tuple[str, str]]) -> bytes:
+        """Return the bytes that end a reply which was not to end."""
+        self.h2.send_headers(stream, trailers, end_stream=True)
+        return self.h2.data_to_send()
+
 
 class Recorder2:
-    """A server on a socket that speaks HTTP/2 in plaintext and answers `answer` to everything."""
+    """A server on a socket that speaks HTTP/2 in plaintext and answers `answer` to everything.
 
-    def __init__(self, answer: Callable[[Asked], bytes] = lambda _: b"ok") -> None:
+    Behind every answer stand *trailers*, if there are any.
+    """
+
+    def __init__(
+        self,
+        answer: Callable[[Asked], bytes] = lambda _: b"ok",
+        trailers: Sequence[tuple[str, str]] = (),
+    ) -> None:
         self.answer = answer
+        self.trailers = trailers
         self.heard: list[Asked] = []
         self.accepted = 0
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=64)
@@ -139,7 +156,9 @@ class Recorder2:
                         answered.add(number)
                         self.heard.append(asked)
                         bodiless = asked.headers[":method"] == "HEAD"
-                        out += server.reply(number, b"" if bodiless else self.answer(asked))
+                        body = b"" if bodiless else self.answer(asked)
+                        out += server.reply(number, body, end=not self.trailers)
+                        out += server.trail(number, self.trailers) if self.trailers else b""
                 sock.sendall(out)
         except OSError:
             pass

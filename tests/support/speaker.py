@@ -35,6 +35,7 @@ class Told:
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     interim: list[int] = field(default_factory=list)
+    trailers: list[tuple[str, str]] | None = None
     ended: bool = False
     reset: int | None = None
 
@@ -76,6 +77,11 @@ class Speaker:
         self.replies[stream] = Told()
         return stream
 
+    def trail(self, stream: int, trailers: Fields) -> bytes:
+        """Return the bytes that end the request on *stream*."""
+        self.h2.send_headers(stream, trailers, end_stream=True)
+        return self.out()
+
     def out(self) -> bytes:
         return self.h2.data_to_send()
 
@@ -105,6 +111,9 @@ class Speaker:
                 self.replies[event.stream_id].body += event.data
                 if self.takes:
                     self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            case h2.events.TrailersReceived():
+                trailers = [(str(name), str(value)) for name, value in event.headers]
+                self.replies[event.stream_id].trailers = trailers
             case h2.events.StreamEnded():
                 self.replies[event.stream_id].ended = True
             case h2.events.StreamReset():

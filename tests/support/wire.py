@@ -84,6 +84,7 @@ class Wire:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
+        self.trailers: list[bytes] = []  # the lines behind the last chunk that came
         self._have = b""
 
     def more(self) -> bool:
@@ -137,7 +138,7 @@ class Wire:
         while size := int(self.line(), 16):
             yield self.take(size)
             assert self.line() == b""
-        assert self.line() == b""
+        self.trailers = list(iter(self.line, b""))
 
 
 # -- the server behind the sidecar
