@@ -40,6 +40,7 @@ class Downstream(asyncio.Protocol):
     """The caller's side of an exchange; `request` is the one to serve, if there is one."""
 
     __slots__ = (
+        "_ahead",
         "_chunked",
         "_loop",
         "_phase",
@@ -82,6 +83,7 @@ class Downstream(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._reader: RequestReader
         self._phase = _NEW
+        self._ahead = False  # the caller sends ahead, and is not read
         self._chunked = False  # the reply being written is in chunks
 
     # -- what the loop tells
@@ -109,9 +111,7 @@ class Downstream(asyncio.Protocol):
             self._look(self._reader.take(data))
             return
         self._reader.feed(data)
-        if self._reader.waiting > self.door.bounds.head:
-            # A caller that sends ahead waits until its turn.
-            self._transport.pause_reading()
+        self._hold()
 
     def eof_received(self) -> bool:
         # Half-closed by the caller: what it asked is still answered, nothing new is read.
@@ -224,16 +224,26 @@ class Downstream(asyncio.Protocol):
             return
         self.request = None
         self._await_request()
-        if self._reader.waiting:
+        if self._reader.waiting or self._ahead:
             # Not from here: of many that came at once each would run inside of the one before.
             self._loop.call_soon(self._next)
+            self._hold()
+
+    def _hold(self) -> None:
+        """Have a caller that sends ahead wait until its turn."""
+        if self._reader.waiting > self.door.bounds.head and not self._ahead:
+            self._ahead = True
+            self._transport.pause_reading()
 
     def _next(self) -> None:
         """Look at what came meanwhile."""
         # A drain, or the end of a certificate, may have closed it in the turn between.
         if self.request is None and not self.gone and not self._transport.is_closing():
-            self._transport.resume_reading()
-            self._look(self._reader.next())
+            request = self._reader.next()
+            if self._ahead and (request is None or self._reader.waiting <= self.door.bounds.head):
+                self._ahead = False
+                self._transport.resume_reading()
+            self._look(request)
 
     # -- what the flow asks
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from support.callers import Callers, request
 from support.memory import Pipe, in_memory, loop
@@ -197,6 +199,26 @@ async def test_a_caller_may_leave_without_a_request(data: bytes, how: str, secur
     assert caller.end, "our side of the connection is closed too"
     assert len(callers.live) == len(callers.deadlines) == 0
     assert callers.faults == []
+
+
+@in_memory
+async def test_who_is_answered_at_once_is_not_read_further_ahead_than_others() -> None:
+    served = Served()
+    _, caller = connect(served)
+    some = request("GET", "/a") * 20
+    said = most = 0
+    while said < 50:
+        if caller.reading:
+            caller.say(some)
+            said += 1
+        most = max(most, served.downs[0]._reader.waiting)
+        await asyncio.sleep(0)
+    assert most <= 1024 + len(some)
+    for _ in range(5):
+        await loop().settle()
+    assert caller.heard() == b"200 /a\n" * 1000
+    caller.say(request("GET", "/b"))
+    assert caller.heard() == b"200 /b\n"
 
 
 @pytest.mark.parametrize("secure", [True, False])
