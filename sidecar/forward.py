@@ -97,7 +97,14 @@ async def _send(
     clusters, retry = world.clusters, way.action.retry
     while True:
         lease = clusters.lease(
-            permit, way.cluster, down.wake, tried, way.key, way.at, again=tries > 0
+            permit,
+            way.cluster,
+            down.wake,
+            tried,
+            way.key,
+            way.at,
+            again=tries > 0,
+            http2=down.speaks_http2,
         )
         if isinstance(lease, Refusal):
             return lease

@@ -60,7 +60,8 @@ def mirror(
         copied = replace(way, authority=shadowed(host))
         data = forwarded(request, call, down, service, request_id, copied)
         world.mirrors.active += 1
-        copy = _send(call.method, data, permit, cluster, world, limits.call_timeout)
+        http2, patience = down.speaks_http2, limits.call_timeout
+        copy = _send(call.method, data, permit, cluster, world, patience, http2=http2)
         down.door.spawn(copy, "mirror")
 
 
@@ -79,21 +80,30 @@ def _drawn(way: Way, world: World) -> Iterator[str]:
 
 
 async def _send(
-    method: str, data: bytes, permit: Permit, cluster: str, world: World, patience: float
+    method: str,
+    data: bytes,
+    permit: Permit,
+    cluster: str,
+    world: World,
+    patience: float,
+    *,
+    http2: bool,
 ) -> None:
     try:
         async with asyncio.timeout(patience):
-            await _exchange(method, data, permit, cluster, world)
+            await _exchange(method, data, permit, cluster, world, http2=http2)
     except (UpstreamError, TimeoutError):
         pass  # it is counted where it happened
     finally:
         world.mirrors.active -= 1
 
 
-async def _exchange(method: str, data: bytes, permit: Permit, cluster: str, world: World) -> None:
+async def _exchange(
+    method: str, data: bytes, permit: Permit, cluster: str, world: World, *, http2: bool
+) -> None:
     """One exchange, of which nothing is kept."""
     wake = Wake(asyncio.get_running_loop())
-    lease = world.clusters.lease(permit, cluster, wake)
+    lease = world.clusters.lease(permit, cluster, wake, http2=http2)
     if not isinstance(lease, Lease):
         return
     try:

@@ -191,7 +191,7 @@ INBOUND: Final = Struct(
             "h2c",
             Flag(),
             "Speak HTTP/2 without TLS: with callers who begin with it, and with the server where "
-            "`h2UpgradePolicy: UPGRADE` is for it.",
+            "`h2UpgradePolicy: UPGRADE` or `useClientProtocol` is for it.",
             default="false",
         ),
     ),

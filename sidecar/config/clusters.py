@@ -56,7 +56,8 @@ def cluster_of(
 ) -> ClusterSpec:
     """Return the cluster that *target* means, or the *subset* of it.
 
-    With *h2c* an upgrade to HTTP/2 acts in plaintext as well; a port of that protocol has both.
+    With *h2c* HTTP/2 is spoken in plaintext as well, where it is asked for; a port of that
+    protocol has both, but that callers of HTTP/1.1 may be let go on in theirs.
     Raises ValueError if nothing has its addresses or nobody knows the subset.
     """
     rule = rule_for(service, rules)
@@ -74,8 +75,8 @@ def cluster_of(
     balance = policy.load_balancer or LoadBalancer()
     health = policy.outlier_detection
     tls = _tls(policy.tls, target, entries)
-    http2 = _speaks_http2(target, entries)
-    upgrade, h2c = http2 or upgrades(pool.http.h2_upgrade_policy), http2 or h2c
+    http2, preserve = _speaks_http2(target, entries), pool.http.use_client_protocol
+    upgrade, h2c = http2 or preserve or upgrades(pool.http.h2_upgrade_policy), http2 or h2c
     return ClusterSpec(
         f"{service}|{subset}" if subset else service,
         endpoints,
@@ -247,9 +248,10 @@ def note_upgrade(clusters: Iterable[ClusterSpec], place: Place, notes: Notes) ->
     """Note where HTTP/2 is asked for and could only be guessed that the server speaks it."""
     for cluster in clusters:
         if cluster.upgrade and not cluster.pool.http2:
+            written = "useClientProtocol" if cluster.pool.preserve else "h2UpgradePolicy: UPGRADE"
             notes.warning(
                 _NO_UPGRADE,
-                f"calls to `{cluster.name}` go on over HTTP/1.1 for all `h2UpgradePolicy: UPGRADE`",
+                f"calls to `{cluster.name}` go on over HTTP/1.1 for all `{written}`",
                 place,
                 why="without TLS there is nobody to agree on HTTP/2 with",
                 help="add `h2c: true` to the inbound if its server speaks HTTP/2 in plaintext",
@@ -320,6 +322,7 @@ def _pool(written: ConnectionPool, limits: Limits, *, http2: bool) -> PoolSpec:
         max_connection_duration=tcp.max_connection_duration or _FOREVER,
         keepalive=tcp.keepalive,
         http2=http2,
+        preserve=http.use_client_protocol,
         max_streams=http.max_concurrent_streams or limits.upstream_streams,
         http2_keepalive=http.http2_keep_alive,
     )

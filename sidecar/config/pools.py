@@ -12,7 +12,7 @@ from typing import Final
 from ..upstream.endpoint import Http2Keepalive, Keepalive
 from .nodes import MapNode, Node, ScalarNode
 from .problem import Notes
-from .schema import DROPPED, Field, Form, ListOf, Struct, Support, Unused
+from .schema import Field, Form, ListOf, Struct, Support, Unused
 from .traffic_specs import (
     ConnectionPool,
     H2UpgradePolicy,
@@ -220,9 +220,9 @@ HTTP: Final = Struct(
         Field(
             "useClientProtocol",
             Flag(),
-            "Go on in the protocol the call came in.",
-            attr=DROPPED,
-            later="Calls go on over HTTP/1.1, or over HTTP/2 by `h2UpgradePolicy`.",
+            "Calls go on in the protocol that they came in; over HTTP/2 where the server takes it: "
+            "where TLS agrees on it, or with the inbound's `h2c`.",
+            default="false",
         ),
         Field(
             "maxConcurrentStreams",

@@ -57,7 +57,8 @@ TRAFFIC: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "SC0613": (
         "upgrade without an agreement",
-        "`h2UpgradePolicy: UPGRADE` acts over TLS, where both sides agree on HTTP/2. In plaintext "
-        "only `h2c: true` of the inbound says that its server speaks it.",
+        "`h2UpgradePolicy: UPGRADE` and `useClientProtocol` act over TLS, where both sides agree "
+        "on HTTP/2. In plaintext only `h2c: true` of the inbound, or a ServiceEntry's port of "
+        "protocol `HTTP2`, says that the server speaks it.",
     ),
 }

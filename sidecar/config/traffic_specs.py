@@ -77,6 +77,7 @@ class HttpPool:
     max_retries: int | None = None
     idle_timeout: float | None = None
     h2_upgrade_policy: H2UpgradePolicy = H2UpgradePolicy.DEFAULT
+    use_client_protocol: bool = False
     max_concurrent_streams: int | None = None
     http2_keep_alive: Http2Keepalive | None = None
 

@@ -37,6 +37,10 @@ class Caller(Protocol):
     streaming: Call | None  # the call whose reply is passing, piece by piece
 
     @property
+    def speaks_http2(self) -> bool:
+        """Whether that is what it speaks."""
+
+    @property
     def wake(self) -> Wake:
         """Where the flow waits."""
 

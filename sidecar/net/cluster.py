@@ -22,6 +22,7 @@ from .counters import COUNTERS, FAMILY, LOCAL
 from .dial import Held
 from .lease import FULL, GONE, NO_ENDPOINT, Lease, none_fit
 from .means import Addresses, Means, no_addresses
+from .shelf import Shelf
 from .wake import Wake
 
 
@@ -34,10 +35,9 @@ class Cluster:
         self.spec = spec
         self._world = world
         self._addresses = addresses
-        self._idle: dict[Endpoint, list[Held]] = {}  # those that can be lent now
+        self._shelve()
         self._waiting: deque[Lease] = deque()
         self._secured: set[Held] = set()  # connections over TLS, lent or not
-        self._coming: set[Endpoint] = set()  # a connection that will carry many is being made
         self.connections = 0
         self.active = 0  # leases that have not ended, those in the queue among them
         self.retrying = 0  # those of them that are retries
@@ -51,21 +51,34 @@ class Cluster:
 
     def replace(self, spec: ClusterSpec, now: float) -> None:
         """Take a new *spec*; endpoints that stay keep their connections and their state."""
-        if spec == self.spec:
+        old, self.spec = self.spec, spec
+        if spec == old:
             return
-        if spec.tls != self.spec.tls:
-            self.close()  # what is lent goes once it comes back
-        self.spec = spec
+        if (spec.tls, spec.pool.spoken) != (old.tls, old.pool.spoken):
+            for shelf in self._shelves:
+                shelf.shut()
+            self._shelve()
         self.refresh(now)
+
+    def _shelve(self) -> None:
+        """Keep one shelf for everybody, or one for the callers of each protocol."""
+        pool = self.spec.pool
+        apart = pool.http2 and pool.preserve
+        self._shelf = Shelf(http2=pool.http2 and not apart)
+        self._framed = Shelf(http2=True) if apart else None  # for callers who speak HTTP/2
+        self._shelves = (self._shelf,) if self._framed is None else (self._shelf, self._framed)
+
+    def _shelf_of(self, lease: Lease) -> Shelf:
+        """Return where the connection is or comes from that *lease*, which waits, may have."""
+        return self._framed if lease.http2 and self._framed is not None else self._shelf
 
     def refresh(self, now: float) -> None:
         """Use the addresses that the endpoints' names have now; who stays keeps its state."""
         kept = self.outlier.replace(self.spec.outlier, self._found(now))
         self.endpoints = {one.address: one for one in kept}
         self._balance()
-        for endpoint in [one for one in self._idle if one.address not in self.endpoints]:
-            for upstream in self._idle.pop(endpoint):
-                upstream.leave()
+        for shelf in self._shelves:
+            shelf.keep(self.endpoints)
         self._dial_for_next()
 
     def _found(self, now: float) -> list[Endpoint]:
@@ -99,10 +112,12 @@ class Cluster:
         at: str = "",
         *,
         again: bool = False,
+        http2: bool = False,
     ) -> Lease | Refusal:
         """Lend a connection: an idle one, a new one, or a place in the queue.
 
-        Calls of one *key* go to one endpoint, and with *at* to that one or nowhere.
+        Calls of one *key* go to one endpoint, and with *at* to that one or nowhere. *http2*:
+        the caller speaks it.
         """
         if at:
             endpoint = self._at(at)
@@ -118,12 +133,15 @@ class Cluster:
             return FULL
         fixed = key is not None or at != ""
         lease = Lease(self, endpoint, wake, fixed=fixed, again=again)
-        upstream = self._idle_at(endpoint)
+        shelf = self._shelf
+        if http2 and self._framed is not None:
+            shelf = self._framed
+        upstream = shelf.take(endpoint)
         if upstream is not None:
             self._lend(lease, upstream)
-        elif self.connections < self.spec.pool.max_connections and endpoint not in self._coming:
-            self._dial(endpoint, lease)
-        elif not fixed and (upstream := self._idle_anywhere(avoid)) is not None:
+        elif self.connections < self.spec.pool.max_connections and endpoint not in shelf.coming:
+            self._dial(endpoint, lease, shelf)
+        elif not fixed and (upstream := shelf.take_any(avoid)) is not None:
             lease.endpoint = upstream.endpoint
             self._lend(lease, upstream)
         elif len(self._waiting) >= self.spec.pool.max_pending:
@@ -131,8 +149,9 @@ class Cluster:
             return FULL
         else:
             counters["upstream_rq_pending_total"] += 1
+            lease.http2 = http2
             self._waiting.append(lease)
-            if endpoint not in self._coming:
+            if endpoint not in shelf.coming:
                 counters["upstream_cx_overflow"] += 1
                 self._make_room()
         lease.endpoint.begin()
@@ -167,29 +186,10 @@ class Cluster:
         shunned = tuple(self.endpoints[a] for a in avoid if a in self.endpoints)
         return self.balancer.pick(self._all, now, shunned, key)
 
-    def _idle_at(self, endpoint: Endpoint) -> Held | None:
-        idle = self._idle.get(endpoint)
-        while idle:
-            upstream = idle.pop()
-            if upstream.alive:
-                if upstream.room > 1:
-                    idle.append(upstream)
-                return upstream
-        return None
-
-    def _idle_anywhere(self, avoid: Sequence[str]) -> Held | None:
-        for endpoint in self._idle:
-            if not endpoint.ejected and endpoint.address not in avoid:
-                upstream = self._idle_at(endpoint)
-                if upstream is not None:
-                    return upstream
-        return None
-
     def _make_room(self) -> None:
-        """Close an idle connection that may not be lent now, so that who waits can dial."""
-        for idle in self._idle.values():
-            if idle and not idle[-1].carries:
-                idle.pop().leave()
+        """Close a connection that may not be lent now, so that who waits can dial."""
+        for shelf in self._shelves:
+            if shelf.spare():
                 return
 
     def _lend(self, lease: Lease, upstream: Held) -> None:
@@ -238,14 +238,13 @@ class Cluster:
             and (not most or upstream.served < most)
             and now - upstream.opened < pool.max_connection_duration
             and now < upstream.expires
-            and upstream.tls == self.spec.tls
+            and upstream.shelf.open
             and self.endpoints.get(upstream.endpoint.address) is upstream.endpoint
         )
 
     def _rest(self, upstream: Held, now: float) -> None:
         """Give a free connection to those who wait and may use it, or let it be idle."""
-        idle = self._idle.setdefault(upstream.endpoint, [])
-        while self._waiting and (lease := self._next_for(upstream.endpoint)) is not None:
+        while self._waiting and (lease := self._next_for(upstream)) is not None:
             self._waiting.remove(lease)
             if lease.ended:
                 continue
@@ -257,49 +256,54 @@ class Cluster:
             if not upstream.room:
                 return
         if self._waiting and not upstream.carries:
-            upstream.leave()  # its place is for one who waits for another endpoint
+            upstream.leave()  # its place is for one who waits for another
             return
         upstream.deadline = min(now + self.spec.pool.idle_timeout, upstream.expires)
+        idle = upstream.shelf.idle.setdefault(upstream.endpoint, [])
         if not upstream.shares or upstream not in idle:
             idle.append(upstream)
 
-    def _next_for(self, endpoint: Endpoint) -> Lease | None:
-        """Return the first who waits and may go to *endpoint*."""
-        waiting = self._waiting
-        return next((one for one in waiting if not one.fixed or one.endpoint is endpoint), None)
+    def _next_for(self, upstream: Held) -> Lease | None:
+        """Return the first who waits and may have *upstream*."""
+        shelf, endpoint = upstream.shelf, upstream.endpoint
+        for one in self._waiting:
+            if (not one.fixed or one.endpoint is endpoint) and self._shelf_of(one) is shelf:
+                return one
+        return None
 
     # -- connections
 
-    def _dial(self, endpoint: Endpoint, lease: Lease) -> None:
+    def _dial(self, endpoint: Endpoint, lease: Lease, shelf: Shelf) -> None:
         self.connections += 1
         self.counters["upstream_cx_total"] += 1
-        if self.spec.pool.http2:
-            self._coming.add(endpoint)
-        self._world.tasks.spawn(self._connect(endpoint, lease), "dial")
+        if shelf.http2:
+            shelf.coming.add(endpoint)
+        self._world.tasks.spawn(self._connect(endpoint, lease, shelf), "dial")
 
-    async def _connect(self, endpoint: Endpoint, lease: Lease) -> None:
+    async def _connect(self, endpoint: Endpoint, lease: Lease, shelf: Shelf) -> None:
         """Open a connection beside the flow, so that the flow waits in one place only."""
         world, tls = self._world, self.spec.tls
         try:
             async with asyncio.timeout(self.spec.pool.connect_timeout):
-                upstream = await connect(endpoint, self.spec, world, self._lost)
+                upstream = await connect(endpoint, shelf, self.spec, world, self._lost)
         except (OSError, TimeoutError, IdentityError) as error:
             self.connections -= 1
-            for one in (lease, *self._who_awaits(endpoint)):
+            for one in (lease, *self._who_awaits(endpoint, shelf)):
                 self._unreached(endpoint, one, error)
             self._dial_for_next()
             return
-        self._coming.discard(endpoint)
+        shelf.coming.discard(endpoint)
         if self.spec.pool.keepalive is not None:
             upstream.probe(self.spec.pool.keepalive)
         if tls is not None:
             self._secured.add(upstream)
         if not upstream.alive:  # lost at once; `_lost` frees its place
             self._unreached(endpoint, lease, ConnectionResetError("closed at once"))
+            self._dial_for_next()
             return
         world.deadlines.add(upstream)
         if lease.ended:
-            if upstream.tls == self.spec.tls:
+            if shelf.open:
                 self._rest(upstream, world.now())
             else:
                 upstream.abort()  # another configuration asked for it
@@ -308,14 +312,21 @@ class Cluster:
         lease.wake()
         if upstream.room:
             self._rest(upstream, world.now())
+        if shelf.http2 and self._waiting:  # who found no room on it needs another
+            self._dial_for_next()
+            if self._waiting:
+                self._make_room()
 
-    def _who_awaits(self, endpoint: Endpoint) -> list[Lease]:
+    def _who_awaits(self, endpoint: Endpoint, shelf: Shelf) -> list[Lease]:
         """Take out of the queue who waits for the connection that was being made to *endpoint*."""
-        if endpoint not in self._coming:
+        if endpoint not in shelf.coming:
             return []
-        self._coming.discard(endpoint)
-        those = [one for one in self._waiting if one.endpoint is endpoint]
-        self._waiting = deque(one for one in self._waiting if one.endpoint is not endpoint)
+        shelf.coming.discard(endpoint)
+        waiting, self._waiting = self._waiting, deque()
+        those: list[Lease] = []
+        for one in waiting:
+            awaits = one.endpoint is endpoint and self._shelf_of(one) is shelf
+            (those if awaits else self._waiting).append(one)
         return those
 
     def judge_again(self) -> None:
@@ -346,21 +357,20 @@ class Cluster:
         self.connections -= 1
         self._secured.discard(upstream)
         self._world.deadlines.remove(upstream)
-        idle = self._idle.get(upstream.endpoint)
-        if idle is not None and upstream in idle:
-            idle.remove(upstream)
+        upstream.shelf.lose(upstream)
         self._dial_for_next()
 
     def _dial_for_next(self) -> None:
         """Let the first who waits have the place that has become free."""
+        served: list[Lease] = []  # by a connection that is coming
         while self._waiting and self.connections < self.spec.pool.max_connections:
             lease = self._waiting.popleft()
             if lease.ended:
                 continue
-            endpoint = self._wanted(lease)
-            if endpoint in self._coming:
-                self._waiting.appendleft(lease)
-                return
+            endpoint, shelf = self._wanted(lease), self._shelf_of(lease)
+            if endpoint in shelf.coming:
+                served.append(lease)
+                continue
             if endpoint is None:
                 lease.fault = UpstreamError(NO_ENDPOINT.detail, sent=False, status=503)
                 lease.wake()
@@ -368,7 +378,8 @@ class Cluster:
             lease.endpoint.end()
             lease.endpoint = endpoint
             endpoint.begin()
-            self._dial(endpoint, lease)
+            self._dial(endpoint, lease, shelf)
+        self._waiting.extendleft(reversed(served))
 
     def _wanted(self, lease: Lease) -> Endpoint | None:
         """Return where to dial for *lease*: anywhere, or where alone it may go."""
@@ -378,10 +389,8 @@ class Cluster:
 
     def close(self) -> None:
         """Close what is idle."""
-        for idle in self._idle.values():
-            for upstream in list(idle):
-                upstream.leave()
-        self._idle.clear()
+        for shelf in self._shelves:
+            shelf.clear()
 
     @property
     def pending(self) -> int:

@@ -64,19 +64,20 @@ class Clusters:
         at: str = "",
         *,
         again: bool = False,
+        http2: bool = False,
     ) -> Lease | Refusal:
         """Lend a connection to the call that *permit* allows; at addresses not in *avoid*.
 
         Calls of one *key* go to one endpoint; with *at* the call goes to that address or
-        nowhere. *again* says that it is a retry. Raises TypeError without a permit: there is
-        no other key to an upstream.
+        nowhere. *again* says that it is a retry, *http2* that the caller speaks it. Raises
+        TypeError without a permit: there is no other key to an upstream.
         """
         if type(permit) is not Permit:
             raise TypeError("a lease takes a Permit and nothing else")
         known = self._clusters.get(cluster)
         if known is None:  # a reload took it away while the call waited
             return NO_ENDPOINT
-        return known.lease(wake, avoid, self._means.now(), key, at, again=again)
+        return known.lease(wake, avoid, self._means.now(), key, at, again=again, http2=http2)
 
     @property
     def random(self) -> Callable[[], float]:

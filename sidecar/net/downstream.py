@@ -39,6 +39,7 @@ _FIRST: Final = 1.0  # seconds for what a new caller asks, where it is the last,
 class Downstream(asyncio.Protocol):
     """The caller's side of an exchange; `request` is the one to serve, if there is one."""
 
+    speaks_http2: Final = False
     __slots__ = (
         "_ahead",
         "_chunked",

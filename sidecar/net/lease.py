@@ -57,6 +57,7 @@ class Lease:
         "endpoint",
         "fault",
         "fixed",
+        "http2",
         "upstream",
         "wake",
     )
@@ -73,6 +74,7 @@ class Lease:
         self.upstream: Lent | None = None
         self.fault: UpstreamError | None = None
         self.ended = False
+        self.http2: bool  # whether its caller speaks it; known of those that wait
 
     def answered(self, status: int, now: float) -> None:
         """Tell that the server answered with *status*."""

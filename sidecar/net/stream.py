@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from ..errors import CallerGone, DeadlinePassed, PermitWithdrawn, ProtocolError
 from ..http.field import Pair
@@ -47,6 +47,8 @@ class Carrier(Protocol):
 
 class Stream:
     """One request and its reply on a connection that carries many."""
+
+    speaks_http2: Final = True
 
     __slots__ = (
         "_carrier",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from ..errors import UpstreamError
 from ..http.h1 import Bounds, ReplyReader
@@ -21,6 +21,9 @@ from .deadlines import NEVER
 from .keepalive import keep_alive
 from .outbox import Outbox
 from .wake import Wake
+
+if TYPE_CHECKING:
+    from .shelf import Shelf
 
 
 class Upstream(asyncio.Protocol):
@@ -44,6 +47,7 @@ class Upstream(asyncio.Protocol):
         "opened",
         "reply",
         "served",
+        "shelf",
         "tls",
         "wake",
     )
@@ -64,6 +68,7 @@ class Upstream(asyncio.Protocol):
         self.deadline = NEVER
         self.expires = NEVER  # when the certificates end that it was opened with
         self.tls: TlsSpec | None = None  # how it was secured
+        self.shelf: Shelf  # whose callers it is for
         self.wake: Wake | None = None
         self.fault: UpstreamError | None = None
         self._transport: asyncio.Transport | None = None

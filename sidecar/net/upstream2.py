@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ..errors import ProtocolError, UpstreamError
 from ..http.h1 import Bounds
@@ -37,6 +37,9 @@ from .deadlines import NEVER
 from .framed import Framed
 from .keepalive import keep_alive
 from .wake import Wake
+
+if TYPE_CHECKING:
+    from .shelf import Shelf
 
 _LOST_BEFORE: Final = "the connection was lost before the call was sent"
 
@@ -109,6 +112,7 @@ class Upstream2(Framed):
         self.deadline = NEVER
         self.expires = NEVER  # when the certificates end that it was opened with
         self.tls: TlsSpec | None = None  # how it was secured
+        self.shelf: Shelf  # whose callers it is for
         self.fault: UpstreamError | None = None
         self._table = table
         self._bounds = bounds

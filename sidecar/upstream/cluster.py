@@ -73,7 +73,8 @@ class ClusterSpec:
 
     `outlier` None: nothing is ever ejected. Where fewer than `min_health_percent` of the
     endpoints are in, ejection is ignored. `tls` None: calls go in plaintext, and `plain` says
-    that somebody wrote so. `upgrade`: HTTP/2 is asked for, with `h2c` in plaintext as well.
+    that somebody wrote so. `upgrade`: HTTP/2 is asked for, if only for those who speak it
+    themselves; with `h2c` in plaintext as well.
     """
 
     name: str

@@ -57,6 +57,7 @@ class PoolSpec:
     max_connection_duration: float = inf
     keepalive: Keepalive | None = None
     http2: bool = False  # spoken where it is agreed on, or in plaintext by choice
+    preserve: bool = False  # and then with none but the callers who speak it themselves
     max_streams: int = 100  # on one HTTP/2 connection
     http2_keepalive: Http2Keepalive | None = None
 
@@ -69,6 +70,11 @@ class PoolSpec:
         _positive("connect_timeout", self.connect_timeout)
         _positive("idle_timeout", self.idle_timeout)
         _positive("max_connection_duration", self.max_connection_duration)
+
+    @property
+    def spoken(self) -> tuple[bool, bool]:
+        """What connections are made to speak, which a change makes others of."""
+        return self.http2, self.preserve
 
 
 @dataclass(frozen=True, slots=True)

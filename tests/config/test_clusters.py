@@ -10,11 +10,10 @@ from typing import Any, TypeVar
 import pytest
 
 from sidecar.config.addresses import target_of
-from sidecar.config.clusters import cluster_of, upgrades
+from sidecar.config.clusters import cluster_of
 from sidecar.config.documents import DestinationRule, Document, ServiceEntry
 from sidecar.config.limits import Limits
 from sidecar.config.loaded import parse_documents
-from sidecar.config.traffic_specs import H2UpgradePolicy
 from sidecar.upstream.balance import Algorithm
 from sidecar.upstream.cluster import ClusterSpec, EndpointSpec
 from sidecar.upstream.endpoint import Endpoint, OutlierSpec, PoolSpec
@@ -332,65 +331,3 @@ def test_all_blocks_of_one_rule_hold_together() -> None:
     assert found.outlier.consecutive_5xx == 1
     assert (found.balance, found.min_health_percent) == (Algorithm.RANDOM, 50)
     assert len(found.endpoints) == 3
-
-
-def test_upgrades_happen_as_in_istio(vectors: Callable[[str], dict[str, Any]]) -> None:
-    cases = vectors("destination_rule.json")["h2_upgrade"]
-    for case in cases:
-        found = upgrades(
-            H2UpgradePolicy(case["h2UpgradePolicy"]),
-            H2UpgradePolicy(case["meshH2UpgradePolicy"]),
-            is_http=case["portProtocol"] == "HTTP",
-            use_client_protocol=case["useClientProtocol"],
-        )
-        assert found is case["upgrade"], case
-    assert len(cases) == 7
-
-
-@pytest.mark.parametrize(
-    ("policy", "h2c", "tls", "http2"),
-    [
-        ("UPGRADE", True, False, True),
-        ("UPGRADE", False, False, False),
-        ("UPGRADE", False, True, True),
-        ("DEFAULT", True, True, False),
-        ("DO_NOT_UPGRADE", True, True, False),
-    ],
-)
-def test_an_upgrade_acts_over_tls_and_in_plaintext_by_choice(
-    policy: str, h2c: bool, tls: bool, http2: bool
-) -> None:
-    written: dict[str, Any] = {
-        "connectionPool": {"http": {"h2UpgradePolicy": policy, "maxConcurrentStreams": 7}}
-    }
-    if tls:
-        written["tls"] = {"mode": "SIMPLE", "sni": "files.example"}
-    made = cluster_of(
-        target_of("http://127.0.0.1:9000"),
-        "files",
-        ENTRIES,
-        rules(("files", written)),
-        LIMITS,
-        h2c=h2c,
-    )
-    assert (made.pool.http2, made.pool.max_streams) == (http2, 7)
-    assert made.upgrade is (policy == "UPGRADE")
-
-
-@pytest.mark.parametrize("policy", [None, "DO_NOT_UPGRADE"])
-@pytest.mark.parametrize(("port", "http2"), [(80, True), (81, False), (0, True)])
-def test_a_port_of_http_2_is_called_so_whatever_upgrades(
-    policy: str | None, port: int, http2: bool
-) -> None:
-    (entry,) = read(
-        """
-        {apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: a}, spec: {
-          hosts: [two.example], resolution: STATIC, endpoints: [{address: 127.0.0.1}],
-          ports: [{number: 80, name: a, protocol: http2}, {number: 81, name: b}]}}
-        """,
-        ServiceEntry,
-    )
-    written = policy and {"connectionPool": {"http": {"h2UpgradePolicy": policy}}}
-    target = target_of(f"http://two.example:{port}" if port else "http://two.example")
-    made = cluster_of(target, "two.example", [entry], rules(("two.example", written)), LIMITS)
-    assert (made.pool.http2, made.upgrade, made.h2c) == (http2, http2, http2)

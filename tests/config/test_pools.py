@@ -90,6 +90,7 @@ def test_every_field_of_a_pool_that_acts_comes_out(document: Document) -> None:
             "maxRetries": 7,
             "idleTimeout": "6s",
             "h2UpgradePolicy": "DO_NOT_UPGRADE",
+            "useClientProtocol": True,
             "maxConcurrentStreams": 8,
             "http2KeepAlive": {"interval": "9s", "timeout": "2s"},
         },
@@ -98,7 +99,17 @@ def test_every_field_of_a_pool_that_acts_comes_out(document: Document) -> None:
     assert loaded.problems == ()
     assert policy(loaded).connection_pool == ConnectionPool(
         TcpPool(1, 2.0, 3600.0, 0.0, Keepalive(3, 60.0, 5.0)),
-        HttpPool(3, 4, 5, 7, 6.0, H2UpgradePolicy.DO_NOT_UPGRADE, 8, Http2Keepalive(9.0, 2.0)),
+        HttpPool(
+            http1_max_pending_requests=3,
+            http2_max_requests=4,
+            max_requests_per_connection=5,
+            max_retries=7,
+            idle_timeout=6.0,
+            h2_upgrade_policy=H2UpgradePolicy.DO_NOT_UPGRADE,
+            use_client_protocol=True,
+            max_concurrent_streams=8,
+            http2_keep_alive=Http2Keepalive(9.0, 2.0),
+        ),
     )
 
 
@@ -117,23 +128,6 @@ def test_a_written_zero_is_not_written(document: Document) -> None:
     found = policy(document("DestinationRule", rule(**blocks)))
     assert found.connection_pool == ConnectionPool()
     assert found.outlier_detection == OutlierDetection(consecutive_5xx_errors=0)
-
-
-@pytest.mark.parametrize(
-    ("pool", "fields"),
-    [
-        ({"http": {"useClientProtocol": True}}, ["useClientProtocol"]),
-    ],
-)
-def test_what_has_no_effect_yet_draws_a_warning(
-    pool: dict[str, Any], fields: list[str], document: Document
-) -> None:
-    loaded = document("DestinationRule", rule(connectionPool=pool))
-    assert [problem.code for problem in loaded.problems] == ["SC0303"] * len(fields)
-    assert all(
-        field in problem.message for field, problem in zip(fields, loaded.problems, strict=True)
-    )
-    assert len(loaded.documents) == 1
 
 
 def test_an_upgrade_and_the_callers_protocol_contradict_each_other(document: Document) -> None:

@@ -90,6 +90,10 @@ class Pipe(asyncio.Transport):
     def is_closing(self) -> bool:
         return bool(self.end)
 
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        assert isinstance(protocol, asyncio.Protocol)
+        self.protocol = protocol
+
     def pause_reading(self) -> None:
         self.reading = False
 
