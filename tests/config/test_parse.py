@@ -219,8 +219,8 @@ def test_any_text_gives_documents_or_problems_and_never_raises(text: str) -> Non
 
 
 def _is_empty(text: str) -> bool:
-    """Whether YAML itself finds nothing but empty documents in *text*."""
-    return all(node is None for node in yaml.safe_load_all(text))
+    """Whether the same reader finds nothing but empty documents in *text*."""
+    return all(node is None for node in yaml.load_all(text, Loader=module.LOADER))
 
 
 TEXTS = st.text(
