@@ -130,7 +130,7 @@ def _rows(struct: Struct[object], path: str) -> Iterator[tuple[str, AnyField]]:
             yield f"`{path}.{field.name}`, `{twin}`", field
         elif not _is_twin(field, struct):
             yield f"`{path}.{field.name}`", field
-        inner = field.form.struct() if isinstance(field, Field) and not field.later else None
+        inner = field.form.struct() if isinstance(field, Field) else None
         if isinstance(field, Field) and inner is not None:
             yield from _rows(inner, f"{path}.{field.name}{field.form.suffix}")
 
@@ -146,7 +146,7 @@ def _form(field: AnyField) -> str:
 
 def _meaning(field: AnyField) -> str:
     if isinstance(field, Field):
-        return f"{field.doc} No effect yet: {field.later}" if field.later else field.doc
+        return field.doc
     prefix = {
         Support.INERT: "",
         Support.LATER: "Warning: no effect yet. ",

@@ -68,7 +68,7 @@ class Support(Enum):
 class Field:
     """A field that is read. *attr* is where it goes; snake case of *name* if empty.
 
-    A DROPPED one is checked and not kept; *later* tells why one has no effect yet.
+    A DROPPED one is checked and not kept.
     """
 
     name: str
@@ -77,7 +77,6 @@ class Field:
     attr: str = ""
     required: bool = False
     default: str = ""
-    later: str = ""
 
     @property
     def target(self) -> str:
@@ -170,8 +169,6 @@ class Struct(Form[T_co]):
                 help="give it a value, or remove the line; mind the indentation below it",
             )
             raise Unread
-        if field.later:
-            Unused(field.name, Support.LATER, field.later).note(key, path, notes)
         return field.form.read(node, _joined(path, key.text), notes)
 
     def _complete(self, table: MapNode, path: str, notes: Notes) -> bool:

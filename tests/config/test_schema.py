@@ -55,7 +55,7 @@ OUTER = Struct(
         Field("tools", ListOf(Text(), least=1, most=3), "Tools."),
         Field("inner", INNER, "More."),
         Field("numbers", MapOf(Text(), Whole(), most=2), "Numbers."),
-        Field("checked", Whole(), "Checked.", attr=DROPPED, later="it is early."),
+        Field("checked", Whole(), "Checked.", attr=DROPPED),
         Unused("quiet", Support.INERT, "Nothing."),
         Unused("soon", Support.LATER, "it is early."),
         Unused("never", Support.REFUSED, "all would pass."),
@@ -111,8 +111,8 @@ def test_fields_not_written_have_the_classs_defaults() -> None:
         ("{name: x, quiet: [1, {}]}", []),
         ("{name: x, soon: 1}", ["SC0303"]),
         ("{name: x, never: 1}", ["SC0304"]),
-        ("{name: x, checked: 1}", ["SC0303"]),
-        ("{name: x, checked: a}", ["SC0303", "SC0203"]),
+        ("{name: x, checked: 1}", []),
+        ("{name: x, checked: a}", ["SC0203"]),
     ],
 )
 def test_what_does_not_fit_is_noted(text: str, found: list[str]) -> None:
