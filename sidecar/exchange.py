@@ -115,11 +115,14 @@ def understand(request: Request, peer: Peer, local_ip: str, service: Service) ->
     """
     head = request.head
     assert head is not None
-    start = head.start
+    start, mode = head.start, service.normalization
+    path = start.known.get(mode)
+    if path is None:
+        path = start.known[mode] = normalise(start.path, mode)
     call = Call(
         peer,
         start.method,
-        normalise(start.path, service.normalization),
+        path,
         start.query,
         head.host.decode("ascii"),
         head.pairs,

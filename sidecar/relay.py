@@ -50,11 +50,13 @@ async def relay(
     assert up is not None
     reply = up.reply
     while reply.head is None:
-        _pass_interim(up, down)
+        if reply.informational:
+            _pass_interim(up, down)
         if up.fault is not None:
             raise up.fault
         await down.wake
-    _pass_interim(up, down)
+    if reply.informational:
+        _pass_interim(up, down)
     record.answered = world.now()
     lease.answered(reply.head.status, record.answered)
     head = reply.head if trip is None else trip.judge(reply.head)
@@ -71,8 +73,6 @@ async def relay(
 
 def _pass_interim(up: Lent, down: Caller) -> None:
     """Pass interim replies on as they come, but for 100, which is ours (RFC 9110 15.2)."""
-    if not up.reply.informational:
-        return
     for interim in up.reply.informational:
         if interim.status != 100:
             down.interim(interim)

@@ -275,8 +275,12 @@ class ReplyReader:
         known = recall_reply(data, self._table)
         if known is not None and known[1] <= bounds.head and len(known[0].pairs) <= bounds.fields:
             head, end = known
+            body = data[end:]
+            if head.status == 200 and self.method != "HEAD" and 0 < head.length == len(body):
+                self._came_whole(head, body)  # as nearly always
+                return b""
             self._begin_body(head)
-            return data[end:]
+            return body
         while True:
             end = data.find(b"\r\n\r\n") + 4
             if end == 3 or end > self._bounds.head:
@@ -297,6 +301,14 @@ class ReplyReader:
         if len(self.informational) >= 8:
             raise ProtocolError("too many interim replies", 502)
         self.informational.append(head)
+
+    def _came_whole(self, head: ReplyHead, body: bytes) -> None:
+        self.head = head
+        self._buffer = b""
+        self._left = 0
+        self.length = self.waiting = head.length
+        self._pieces.append(body)
+        self.whole = True
 
     def _begin_body(self, head: ReplyHead) -> None:
         self.head = head

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import h11
@@ -32,6 +32,8 @@ class RequestLine:
     query: str
     http10: bool = False
     origin: bool = True  # the target is a path, as nearly always (RFC 9112 3.2.1)
+    # What others have worked out of it, by what they asked: the line may be remembered.
+    known: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def of(cls, method: str, target: bytes, *, http10: bool = False) -> RequestLine:

@@ -9,7 +9,9 @@ string all agree on accept, refuse and meaning. (RFC 9112, RFC 9110.)
 
 from __future__ import annotations
 
-from .field import Field
+from collections.abc import Sequence
+
+from .field import Field, Pair
 from .head import (
     UNTIL_CLOSE,
     Rare,
@@ -32,12 +34,15 @@ def recall_request(data: bytes, table: LineTable) -> tuple[RequestHead, int] | N
         if filled is not None:
             end, pairs, wires = filled
             like: RequestHead = template.head
+            mirrors: Sequence[Pair] | None = template.same_mirrors
+            if mirrors is None:
+                mirrors = [pairs[at] for at in template.mirrors]
             request = RequestHead(
                 like.start,
                 like.host,
                 pairs,
                 wires,
-                [pairs[at] for at in template.mirrors],
+                mirrors,
                 int(pairs[template.length][1]) if template.length >= 0 else like.length,
                 like.content_type,
                 b"",

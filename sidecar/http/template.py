@@ -50,7 +50,7 @@ class Template(Generic[Head]):
 
     __slots__ = (
         *("_holes", "_pairs", "_tail", "_tail_size", "_wires"),
-        *("head", "length", "mirrors", "request_id"),
+        *("head", "length", "mirrors", "request_id", "same_mirrors"),
     )
 
     def __init__(self, head: Head, lines: Sequence[bytes], fields: Sequence[Field]) -> None:
@@ -84,6 +84,9 @@ class Template(Generic[Head]):
         self._holes = tuple(holes)
         self._tail = before + b"\r\n"
         self._tail_size = len(self._tail)
+        # What mirrors a message, where it is the same in all heads of this form.
+        varying = {hole.pair for hole in holes}.intersection(self.mirrors)
+        self.same_mirrors = None if varying else tuple(self._pairs[at] for at in self.mirrors)
 
     def fill(self, data: bytes) -> Filled | None:
         """Return what the head that *data* begins with says, None if it does not fit."""

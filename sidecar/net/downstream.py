@@ -224,7 +224,8 @@ class Downstream(asyncio.Protocol):
             self._close()
             return
         self.request = None
-        self._await_request()
+        self._phase = _IDLE
+        self.allow(self.door.times.idle)
         if self._reader.waiting or self._ahead:
             # Not from here: of many that came at once each would run inside of the one before.
             self._loop.call_soon(self._next)

@@ -123,10 +123,11 @@ class Duties:
     watch: Inspector | None = None
     hidden: Hidden | None = None
 
-    @property
-    def none(self) -> bool:
-        """Whether the reply may pass unread."""
-        return self.inspect is None and self.watch is None and self.hidden is None
+    none: bool = field(init=False, repr=False)  # whether the reply may pass unread
+
+    def __post_init__(self) -> None:
+        none = self.inspect is None and self.watch is None and self.hidden is None
+        object.__setattr__(self, "none", none)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
