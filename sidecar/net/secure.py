@@ -133,16 +133,21 @@ class Secured(asyncio.Transport, asyncio.Protocol):
             self.shook.set_exception(fault)
 
     def _read(self, to: asyncio.Protocol) -> None:
+        """Hand on all that came, in one piece: who bounds its work by turns must see it all."""
         plain, ours, incoming = self._shared.plain, self._object, self._incoming
-        while incoming.pending:  # a record is read whole: OpenSSL never keeps half of one back
-            count: int = ours.read(_READ, plain)  # type: ignore[assignment]
-            if not count:  # the other's `close_notify`
-                if not to.eof_received():
-                    self.close()
-                return
-            to.data_received(bytes(plain[:count]))
-            if self._closing:
-                return
+        pieces: list[bytes] = []
+        count = -1
+        try:
+            while count and incoming.pending:  # of a record OpenSSL never keeps half back
+                count = ours.read(_READ, plain)  # type: ignore[assignment]
+                if count:
+                    pieces.append(bytes(plain[:count]))
+        finally:
+            if pieces:
+                to.data_received(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        # Nothing was read: the other's `close_notify`.
+        if not count and not self._closing and not to.eof_received():
+            self.close()
 
     def _wait_for_goodbye(self) -> None:
         while self._incoming.pending:

@@ -149,6 +149,34 @@ def test_what_is_sent_arrives_whole_both_ways_on_two_connections_at_once(tmp_pat
     run(story())
 
 
+def test_records_that_came_together_are_handed_on_together(tmp_path: Path) -> None:
+    """Who works on a bounded part of what came must see how much has come."""
+
+    async def story() -> None:
+        async with site(tmp_path) as here:
+            pieces: list[bytes] = []
+            app = App("http/1.1", lambda _, data: pieces.append(data))
+            secured = Secured(here.context, lambda _: app, Shared(), asyncio.get_running_loop())
+            incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+            caller = here.client.wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
+
+            class Raw(asyncio.Transport):
+                def write(self, data: bytes | bytearray | memoryview) -> None:
+                    incoming.write(data)
+
+            secured.connection_made(Raw())
+            while not secured.shook.done():
+                with suppress(ssl.SSLWantReadError):
+                    caller.do_handshake()
+                secured.data_received(outgoing.read())
+            for text in (b"one", b"two", b"three"):
+                caller.write(text)
+            secured.data_received(outgoing.read())
+            assert pieces == [b"onetwothree"]
+
+    run(story())
+
+
 def test_who_speaks_is_made_by_what_was_agreed_on(tmp_path: Path) -> None:
     async def story() -> None:
         async with site(tmp_path, echo) as here:
