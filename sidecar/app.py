@@ -232,6 +232,8 @@ class App:
             own = str(self._rotation.current.svid.id)
             down.forwarded_for = forwarded_client_cert(own, peer)
             down.expires = time.monotonic() + peer.not_after - time.time()
+        if self._health.draining:  # it was accepted before, and is told with its first reply
+            asyncio.get_running_loop().call_soon(down.drain)
         return peer
 
     def _mode(self, inbound: str) -> Mtls:
