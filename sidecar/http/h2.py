@@ -19,6 +19,7 @@ from h2.exceptions import StreamClosedError, TooManyStreamsError
 from h2.settings import SettingCodes, Settings
 
 from ..errors import ProtocolError
+from .field import Pair
 from .h2_budget import RESET, SENT, Budget
 from .h2_encoder import write_reply, write_request
 from .h2_frames import (
@@ -35,7 +36,6 @@ from .h2_lane import DATA, END_STREAM, HEADERS, WINDOW_UPDATE, Lane
 from .h2_outgoing import Queue
 from .h2_plain import Plain, strange
 from .head import ReplyHead
-from .lines import Pair
 from .trailers import Trailed
 
 NO_ERROR: Final = ErrorCodes.NO_ERROR

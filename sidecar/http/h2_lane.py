@@ -19,10 +19,10 @@ from h2.windows import WindowManager
 from hpack import Encoder
 from hpack.struct import Header
 
+from .field import Pair
 from .h2_decoder import BlockDecoder
 from .h2_encoder import Asked, BlockEncoder
 from .h2_plain import Plain
-from .lines import Pair
 
 DATA: Final = 0
 HEADERS: Final = 1

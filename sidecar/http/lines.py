@@ -20,9 +20,6 @@ from .field import (
     judge_line,
     new_field,
 )
-from .field import (
-    Pair as Pair,
-)
 from .shapes import LENGTH, Shapes
 from .template import Templates
 

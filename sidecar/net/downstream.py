@@ -163,10 +163,6 @@ class Downstream(asyncio.Protocol):
         elif reader.began:
             self._enter(_IN_HEAD, times.head)
 
-    def _await_request(self) -> None:
-        self._phase = _IDLE
-        self.allow(self.door.times.idle)
-
     def _enter(self, phase: int, limit: float) -> None:
         # The limit counts from the phase's first byte: a trickle does not renew it.
         if phase != self._phase:
