@@ -41,6 +41,15 @@ class Recording(Answer):
         super().data_received(data)
 
 
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    # The load leaves its connections as they are when it ends, some in the midst of their
+    # handshake. Those are known to nobody here, so they can't be closed, and the collector
+    # may come by while the test still runs.
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"))
+
+
 @pytest.fixture(scope="session")
 def identities(tmp_path_factory: pytest.TempPathFactory) -> Identities:
     return mint(tmp_path_factory.mktemp("race") / "certs")
@@ -107,8 +116,7 @@ def _serve(
     loop.call_soon_threadsafe(stop.set)
     thread.join(5)
     with warnings.catch_warnings():
-        # A handshake that its caller left half-way is known to nobody here, so it can't
-        # be closed; it goes now, and not in the midst of another test.
+        # What was left half-way goes now, and not in the midst of another test.
         warnings.simplefilter("ignore", ResourceWarning)
         loop.close()
         gc.collect()
