@@ -12,6 +12,7 @@ from typing import Final
 from .config.snapshot import Service
 from .http.h1 import Request
 from .http.head import ReplyHead
+from .http.judge import RequestLine
 from .http.trailers import Trailed, passing
 from .mcp.edit import error_reply
 from .mcp.message import RESPONSE, Id, refused_id
@@ -41,6 +42,7 @@ _PHRASES: Final[dict[int, bytes]] = {
     504: b"Gateway Timeout",
     505: b"HTTP Version Not Supported",
 }
+_WRITTEN: Final = 4  # ways in which one request line is remembered
 _BODILESS: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS", "TRACE"})
 
 
@@ -51,19 +53,12 @@ def forwarded(
     head = request.head
     assert head is not None
     start = head.start
-    target = (way.path or call.path).encode("ascii")
-    if call.query:
-        target = b"%b?%b" % (target, call.query.encode("ascii"))
-    elif start.target.endswith(b"?"):
-        target += b"?"
     lines = head.forward if call.checked is None else call.checked.edit.lines(head.forward)
+    host = way.authority or (head.host if service.preserve_host else service.authority)
+    path = way.path or call.path
+    first = start.written.get((path, host)) if not call.query else None
     parts = [
-        b"%b %b HTTP/1.1\r\nhost: %b\r\n"
-        % (
-            start.method.encode("ascii"),
-            target,
-            way.authority or (head.host if service.preserve_host else service.authority),
-        ),
+        _first_lines(start, path, call.query, host) if first is None else first,
         *(edited(lines, *way.request) if way.request else lines),
         down.forwarded_for,
         b"x-request-id: %b\r\n" % request_id.encode("ascii"),
@@ -75,6 +70,21 @@ def forwarded(
     else:
         parts.append(b"\r\n")
     return b"".join(parts) if not request.trailers else _trailed(b"".join(parts), request, way)
+
+
+def _first_lines(start: RequestLine, path: str, query: str, host: bytes) -> bytes:
+    """Return the request line for the server, and its `Host`; kept where no query is in it."""
+    target = path.encode("ascii")
+    if query:
+        target = b"%b?%b" % (target, query.encode("ascii"))
+    elif start.target.endswith(b"?"):
+        target += b"?"
+    lines = b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (start.method.encode("ascii"), target, host)
+    if not query:
+        if len(start.written) >= _WRITTEN:
+            start.written.clear()
+        start.written[path, host] = lines
+    return lines
 
 
 def _trailed(data: bytes, request: Request, way: Way) -> bytes:

@@ -113,7 +113,7 @@ KEPT: Final = frozenset(
 _LINE: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*+([^\x00-\x08\x0a-\x1f\x7f]*+)")
 
 _HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
-_MAX_DIGITS: Final = 15
+MAX_DIGITS: Final = 15  # of a length
 _ALONE: Final = (b"close", b"keep-alive")
 
 # Names of lines that are judged each time, as they are mostly written, with what
@@ -201,4 +201,4 @@ def judge_line(line: bytes, *, request: bool) -> Field | None:
 
 def is_length(value: bytes) -> bool:
     """Whether *value* is one `Content-Length`, and no absurd one."""
-    return value.isdigit() and len(value) <= _MAX_DIGITS
+    return value.isdigit() and len(value) <= MAX_DIGITS

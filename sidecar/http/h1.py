@@ -336,16 +336,20 @@ class ReplyReader:
             self._pieces.append(data)
 
 
-def write_reply_head(
-    head: ReplyHead, length: int, *, chunked: bool, close: bool, extra: Sequence[bytes] = ()
+def write_reply(
+    head: ReplyHead, length: int, body: bytes = b"", *, chunked: bool = False, close: bool = False
 ) -> bytes:
-    """Return the wire form of *head* for the caller; *length* -1 leaves Content-Length out."""
-    parts = [head.start, *head.forward, *extra]
+    """Return *head* as the caller gets it, and *body* behind it.
+
+    *length* -1 leaves Content-Length out.
+    """
+    parts = [head.start, *head.forward]
     if chunked:
         parts.append(b"transfer-encoding: chunked\r\n")
     elif length >= 0:
         parts.append(b"content-length: %d\r\n" % length)
     parts.append(b"connection: close\r\n\r\n" if close else b"\r\n")
+    parts.append(body)
     return b"".join(parts)
 
 

@@ -34,6 +34,8 @@ class RequestLine:
     origin: bool = True  # the target is a path, as nearly always (RFC 9112 3.2.1)
     # What others have worked out of it, by what they asked: the line may be remembered.
     known: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
+    # How it was written to servers with their `Host`, by path and host.
+    written: dict[tuple[str, bytes], bytes] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def of(cls, method: str, target: bytes, *, http10: bool = False) -> RequestLine:

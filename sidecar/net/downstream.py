@@ -20,7 +20,7 @@ from ..http.h1 import (
     Request,
     RequestReader,
     write_chunk,
-    write_reply_head,
+    write_reply,
 )
 from ..http.head import ReplyHead
 from ..http.trailers import takes_trailers, write_trailers
@@ -269,7 +269,7 @@ class Downstream(asyncio.Protocol):
     def interim(self, head: ReplyHead) -> None:
         """Pass on an interim reply."""
         if not self._http10:
-            self.write(write_reply_head(head, -1, chunked=False, close=False))
+            self.write(write_reply(head, -1))
 
     def reply(self, head: ReplyHead, length: int, body: bytes = b"") -> None:
         """Send a whole reply in one write; *length* -1 leaves `Content-Length` out.
@@ -277,7 +277,7 @@ class Downstream(asyncio.Protocol):
         It goes out at this turn's end, or at once where it is the connection's last.
         """
         self.close_after = close = self.close_after or self.draining
-        message = write_reply_head(head, length, chunked=False, close=close) + body
+        message = write_reply(head, length, body, close=close)
         if close:
             self.write(message)
         else:
@@ -293,8 +293,7 @@ class Downstream(asyncio.Protocol):
         else:
             self._chunked = True
             self.close_after = close = self.close_after or self.draining
-            first = write_reply_head(head, -1, chunked=True, close=close)
-            self.write(first + write_chunk(body))
+            self.write(write_reply(head, -1, write_chunk(body), chunked=True, close=close))
 
     def send(self, piece: bytes) -> None:
         """Send more of the body; look at `paused` before sending much more."""

@@ -81,10 +81,18 @@ class RuleSet:
 
         A subscription to several resources is allowed if each one is.
         """
-        rules = self._rules(call)
+        rules = self._rules(call) if call.is_tcp else self._http
         standing = rules.standings.of(call.peer)
-        if call.message is None or not call.message.targets:
-            return self._judge(rules, standing, facts_of(call))
+        message, known = call.message, standing.decisions
+        if message is None or not message.targets:
+            if message is None or message.tool is None or known is None or call.method != "POST":
+                return self._judge(rules, standing, facts_of(call))
+            named = (call.path, call.host, call.port, message.method, message.tool)
+            decision = known.get(named)
+            if decision is None:
+                decision = self._judge(rules, standing, facts_of(call))
+                standing.remember(named, decision)
+            return decision
         decision = _NOT_ALLOWED
         for facts in each_target(call):
             decision = self._judge(rules, standing, facts)

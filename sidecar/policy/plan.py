@@ -19,12 +19,17 @@ from .facts import Facts
 from .match import Strings
 from .rule import Operation, Question, Rule, Source, names_target
 from .spec import Action
+from .verdict import Decision
 
 Holds: TypeAlias = tuple[Callable[[Facts], bool], ...]
 Clauses: TypeAlias = tuple["Clause", ...]
+# A call of a tool as far as it has names: path, host, port, MCP's method, and the tool.
+Named: TypeAlias = tuple[str, str, int, str, str]
 
 _MAX_STANDINGS: Final = 4096
 _MAX_SHARED: Final = 256
+_MAX_DECISIONS: Final = 256  # of one standing that are remembered
+_LONGEST: Final = 512  # characters of what they are about
 _ORDER: Final = attrgetter("order")
 
 
@@ -160,12 +165,26 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Standing:
-    """What rules can concern a peer: a plan for each action, and the clauses themselves."""
+    """What rules can concern a peer: a plan for each action, and the clauses themselves.
+
+    Where they ask of a call no more than its names, `decisions` are those of tools that were
+    called already; it is None where they ask more.
+    """
 
     deny: Plan
     allow: Plan
     audit: Plan
     clauses: Clauses
+    decisions: dict[Named, Decision] | None
+
+    def remember(self, named: Named, decision: Decision) -> None:
+        """Remember what was decided about calls of these names, if there is to be a next one."""
+        known = self.decisions
+        if known is None or len(named[0]) + len(named[1]) + len(named[4]) > _LONGEST:
+            return
+        if len(known) >= _MAX_DECISIONS:
+            del known[next(iter(known))]
+        known[named] = decision
 
 
 class Standings:
@@ -235,7 +254,14 @@ def _standing(rules: Sequence[Rule], live: bytes) -> Standing:
         chosen = [clause for clause in clauses if clause.rule.action is action]
         return Plan(chosen, unknown=action is not Action.ALLOW)
 
-    return Standing(plan(Action.DENY), plan(Action.ALLOW), plan(Action.AUDIT), tuple(clauses))
+    plans = (plan(Action.DENY), plan(Action.ALLOW), plan(Action.AUDIT))
+    return Standing(*plans, tuple(clauses), {} if all(map(_asks_names, clauses)) else None)
+
+
+def _asks_names(clause: Clause) -> bool:
+    """Whether all that *clause* asks of a call is in the names of what it calls."""
+    kinds = {question.attribute.kind for question in clause.questions}
+    return clause.varying is None and kinds <= {attributes.Kind.FIXED, attributes.Kind.SUBJECT}
 
 
 def _varying(sources: Sequence[Source]) -> Callable[[Facts], bool] | None:

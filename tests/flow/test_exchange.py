@@ -285,7 +285,7 @@ async def test_a_bug_while_the_head_is_written_lets_nothing_look_whole(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     flow = Flow()
-    monkeypatch.setattr("sidecar.net.downstream.write_reply_head", broken)
+    monkeypatch.setattr("sidecar.net.downstream.write_reply", broken)
     caller = await flow.called("GET", "/")
     await flow.answer(OK)
     assert (caller.heard(), caller.end) == (b"", "aborted")

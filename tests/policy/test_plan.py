@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -15,9 +16,10 @@ from sidecar.policy.attributes import Mesh
 from sidecar.policy.authz import RuleSet
 from sidecar.policy.call import Call, Peer
 from sidecar.policy.facts import facts_of
-from sidecar.policy.plan import Standings
+from sidecar.policy.plan import Named, Standings
 from sidecar.policy.rule import compile_rule
 from sidecar.policy.spec import Action, OperationSpec, PolicySpec, RuleSpec, SourceSpec
+from sidecar.policy.verdict import Decision
 from sidecar.spiffe.id import SpiffeId
 
 NAMES = ["read", "read_a", "write_a", "a"]
@@ -77,6 +79,7 @@ MORE = st.fixed_dictionaries(
         "path": st.sampled_from(PATHS),
         "remote_ip": st.sampled_from(["", "12.0.0.1"]),
         "headers": st.sampled_from([[], [("x", "1")]]),
+        "host": st.sampled_from(["files.tools", "FILES.tools", "else", "other"]),
     }
 )
 CALLS: st.SearchStrategy[Callable[..., Call]] = st.sampled_from(
@@ -245,6 +248,62 @@ def test_what_is_remembered_of_peers_is_bounded() -> None:
         assert not known.of(peer(number)).clauses
     assert known.of(peer(0)) is not first
     assert len(known.of(peer(0)).clauses) == 1
+
+
+NAMED = [
+    rule(tools=["read"], paths=["/mcp*"], hosts=["a"], ports=["443"], not_mcp_methods=["ping"]),
+    rule(principals=["cluster.local/ns/agent/*"], not_tools=["drop"], methods=["POST"]),
+    rule(when("connection.sni", ["a"]), resources=["file:///a"]),
+]
+ASKING_MORE = [
+    rule(when("request.headers[x]", ["1"])),
+    rule(when("mcp.arguments[a]", ["1"]), tools=["read"]),
+    rule(when("mcp.argumentPaths[a]", not_values=["/etc/*"])),
+    rule(when("mcp.protocolVersion", ["2025-06-18"])),
+    rule(when("request.auth.claims[a]", ["1"])),
+    rule(when("destination.ip", ["10.0.0.1"])),
+    rule(when("remote.ip", ["10.0.0.1"])),
+    rule(request_principals=["*"]),
+    rule(remote_ip_blocks=["10.0.0.0/8"]),
+]
+
+
+@pytest.mark.parametrize("specs", [NAMED, []])
+def test_decisions_are_remembered_where_rules_ask_for_names_alone(specs: list[RuleSpec]) -> None:
+    assert standings(*specs).of(peer(1)).decisions == {}
+
+
+@pytest.mark.parametrize("spec", ASKING_MORE)
+def test_no_decision_is_remembered_where_a_rule_asks_for_more(spec: RuleSpec) -> None:
+    assert standings(*NAMED, spec).of(peer(1)).decisions is None
+
+
+def test_a_remembered_decision_is_of_the_same_names_alone() -> None:
+    rules = RuleSet([allow(rule(tools=["read"], paths=["/mcp"], hosts=["a"], ports=["443"]))])
+    good = {"path": "/mcp", "host": "a", "port": 443}
+    for _ in range(2):
+        assert rules.judge(tool_call("read", **good)).allowed
+        for other in ({"path": "/x"}, {"host": "b"}, {"port": 80}):
+            assert not rules.judge(tool_call("read", **{**good, **other})).allowed
+        # GET carries no message: what a server makes of one there is not known.
+        assert not rules.judge(replace(tool_call("read", **good), method="GET")).allowed
+        assert not rules.judge(tool_call("drop", **good)).allowed
+    assert len(_remembered(rules)) == 5
+
+
+def test_what_is_remembered_of_decisions_is_bounded() -> None:
+    rules = RuleSet([allow(rule(tools=["read"]))])
+    for number in range(400):
+        assert rules.judge(tool_call("read", path=f"/{number}")).allowed
+    assert len(_remembered(rules)) == 256
+    assert rules.judge(tool_call("read", path="/" + "a" * 600)).allowed
+    assert max(len(path) for path, *_ in _remembered(rules)) < 600
+
+
+def _remembered(rules: RuleSet) -> dict[Named, Decision]:
+    known = rules._http.standings.of(tool_call("read").peer).decisions
+    assert known is not None
+    return known
 
 
 @pytest.mark.parametrize("count", [1, 1000])
