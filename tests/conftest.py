@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from hypothesis import HealthCheck, settings
+from support import warm
 
 settings.register_profile("sidecar", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("sidecar")
@@ -31,6 +32,11 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first: one that began last would be waited for by itself."""
     items.sort(key=_turn)
+
+
+def pytest_sessionfinish() -> None:
+    """End what the tests' daemons were forked from."""
+    warm.stop()
 
 
 def _turn(item: pytest.Item) -> int:

@@ -11,7 +11,7 @@ import pytest
 from support.conformance.hop import hop
 from support.conformance.policies import FIXTURE
 from support.conformance.suite import Suite, installed_suite
-from support.daemon import PYTHON, running
+from support.daemon import running
 from support.e2e import Daemon, Mesh, client_context
 
 REQUIRED = {"2025-11-25": 30, "2026-07-28": 37}
@@ -31,9 +31,7 @@ def suite(request: pytest.FixtureRequest) -> Suite:
 @contextmanager
 def fixture_server(folder: Path, *more: str) -> Iterator[str]:
     """Run the fixture server; yield its origin."""
-    argv = [PYTHON, "-m", "support.conformance.server", *more]
-    env = {"PYTHONPATH": str(Path(__file__).parents[1])}
-    with running("fixture", argv, folder, env) as process:
+    with running("fixture", ["support.conformance.server", *more], folder) as process:
         yield process.wait_for(r"listening on (\S+)/mcp")[1].replace("127.0.0.1", "localhost")
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from support.daemon import PYTHON, Sidecar, running, sidecar
+from support.daemon import Sidecar, running, sidecar
 from support.sdk_env import legacy_python
-from support.sdk_story import HERE, Client, Story, sdk_client
+from support.sdk_story import Client, Story, sdk_client
 
 # The first run makes an environment with pip.
 pytestmark = pytest.mark.timeout(300)
@@ -76,8 +76,7 @@ def behind(
 ) -> Iterator[Behind]:
     folder = tmp_path_factory.mktemp(f"filtering-{request.param}")
     flags = ["--json"] if request.param == "json" else []
-    argv = [PYTHON, str(HERE / "sdk_catalogue.py"), *flags]
-    with running("catalogue", argv, folder) as process:
+    with running("catalogue", ["support.sdk_catalogue", *flags], folder) as process:
         url = process.wait_for(r"listening on (\S+)")[1]
         with sidecar(folder, url, POLICY) as front:
             yield Behind(url, front)

@@ -23,8 +23,9 @@ from typing import Any
 
 from cryptography import x509
 
-from .daemon import PYTHON, Process, Sidecar, free_port, running
+from .daemon import Process, Sidecar, free_port, running
 from .shell import typed
+from .warm import COLD, SIDECAR
 from .wire import Caller, eventually
 
 POLICY = """\
@@ -78,7 +79,7 @@ class CaHost:
             self.process.stop()
 
     def begin(self, *terms: str) -> None:
-        argv = [PYTHON, "-m", "sidecar", "ca", "serve", "--listen", f"{self.ip}:{self.port}"]
+        argv = [*SIDECAR, "ca", "serve", "--listen", f"{self.ip}:{self.port}"]
         self.process = process = Process("ca", [*argv, *terms], self.folder)
 
         def up() -> bool:
@@ -170,7 +171,7 @@ class Member:
     @contextmanager
     def run(self, env: Mapping[str, str] | None = None) -> Iterator[Joined]:
         """Run its sidecar for the time of the block, ready or not."""
-        argv = [PYTHON, "-m", "sidecar", "run", "-c", "sidecar.yaml"]
+        argv = [*(COLD if env else SIDECAR), "run", "-c", "sidecar.yaml"]
         with running("sidecar", argv, self.folder, env) as process:
             yield Joined(self, process)
 

@@ -18,16 +18,20 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from .shell import typed
+from .warm import LOADED, SIDECAR, Fork
 
 PYTHON = sys.executable
 PATIENCE = 30.0
 
 
 class Process:
-    """One child: *name* names its output files in *folder*."""
+    """One child: *name* names its output files in *folder*.
+
+    Where *argv* begins with a module of `warm.LOADED`, it is a fork of what has loaded that.
+    """
 
     def __init__(
         self,
@@ -38,16 +42,9 @@ class Process:
     ) -> None:
         self.name = name
         self.stdout, self.stderr = folder / f"{name}.out", folder / f"{name}.err"
+        whole = {**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})}
         with self.stdout.open("wb") as out, self.stderr.open("wb") as err:
-            self._child = subprocess.Popen(
-                [str(part) for part in argv],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                cwd=folder,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
-                start_new_session=True,
-            )
+            self._child = _begin([str(part) for part in argv], out, err, folder, whole)
 
     @property
     def pid(self) -> int:
@@ -95,6 +92,22 @@ class Process:
         except ProcessLookupError:
             pass
         return self._child.wait(5)
+
+
+def _begin(
+    argv: Sequence[str], out: IO[bytes], err: IO[bytes], folder: Path, env: Mapping[str, str]
+) -> subprocess.Popen[bytes] | Fork:
+    if argv[0] in LOADED:
+        return Fork(argv, out, err, folder, env)
+    return subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=out,
+        stderr=err,
+        cwd=folder,
+        env=env,
+        start_new_session=True,
+    )
 
 
 @contextmanager
@@ -187,7 +200,7 @@ def sidecar(folder: Path, to: str, documents: str, bootstrap: str = BOOTSTRAP) -
     text = bootstrap.format(port=port, admin=admin, to=origin)
     (folder / "sidecar.yaml").write_text(text)
     issue(folder, "mcp-prod/files", "--dns", "localhost", "--dns", "127.0.0.1")
-    argv = [PYTHON, "-m", "sidecar", "run", "-c", "sidecar.yaml"]
+    argv = [*SIDECAR, "run", "-c", "sidecar.yaml"]
     with running("sidecar", argv, folder) as process:
         started = Sidecar(folder, process, port, admin)
         started.wait_ready()

@@ -19,8 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .daemon import PATIENCE, PYTHON, Process, Sidecar, free_port, running
+from .daemon import PATIENCE, Process, Sidecar, free_port, running
 from .mint import Files, Mint
+from .warm import SIDECAR
 from .wire import Caller, eventually
 
 
@@ -160,6 +161,6 @@ class Mesh:
     @contextmanager
     def start(self) -> Iterator[Process]:
         """Run `sidecar run` with the bootstrap as it is written, ready or not."""
-        argv = [PYTHON, "-m", "sidecar", "run", "-c", "sidecar.yaml"]
+        argv = [*SIDECAR, "run", "-c", "sidecar.yaml"]
         with running("sidecar", argv, self.folder) as process:
             yield process

@@ -47,8 +47,7 @@ Story = dict[str, Any]
 @contextmanager
 def sdk_server(folder: Path, *more: str) -> Iterator[str]:
     """Run the fixture server; yield its URL."""
-    argv = [PYTHON, str(HERE / "sdk_server.py"), *more]
-    with running("sdk_server", argv, folder) as process:
+    with running("sdk_server", ["support.sdk_server", *more], folder) as process:
         yield process.wait_for(r"listening on (\S+)")[1]
         assert "Traceback" not in process.said(), process.said()
 
