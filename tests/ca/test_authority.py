@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -192,16 +193,19 @@ def request(key: Any, digest: Any = None) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("key", "digest"),
+    ("make", "digest"),
     [
-        (ec.generate_private_key(ec.SECP256R1()), hashes.SHA256()),
-        (ec.generate_private_key(ec.SECP384R1()), hashes.SHA384()),
-        (rsa.generate_private_key(65537, 2048), hashes.SHA256()),
-        (ed25519.Ed25519PrivateKey.generate(), None),
+        (lambda: ec.generate_private_key(ec.SECP256R1()), hashes.SHA256()),
+        (lambda: ec.generate_private_key(ec.SECP384R1()), hashes.SHA384()),
+        (lambda: rsa.generate_private_key(65537, 2048), hashes.SHA256()),
+        (ed25519.Ed25519PrivateKey.generate, None),
     ],
     ids=["P-256", "P-384", "RSA-2048", "Ed25519"],
 )
-def test_a_request_gives_its_public_key_and_nothing_else(ca: Ca, key: Any, digest: Any) -> None:
+def test_a_request_gives_its_public_key_and_nothing_else(
+    ca: Ca, make: Callable[[], Any], digest: Any
+) -> None:
+    key = make()
     public_key = public_key_of(request(key, digest))
     assert public_key == key.public_key()
     leaf = sign_leaf(ca.issuer, public_key, ALICE, span=ca.span, entropy=ENTROPY)
@@ -210,17 +214,17 @@ def test_a_request_gives_its_public_key_and_nothing_else(ca: Ca, key: Any, diges
 
 
 @pytest.mark.parametrize(
-    "key",
+    "make",
     [
-        ec.generate_private_key(ec.SECP256K1()),
-        ec.generate_private_key(ec.SECP521R1()),
-        rsa.generate_private_key(65537, 1024),
-        dsa.generate_private_key(2048),
+        lambda: ec.generate_private_key(ec.SECP256K1()),
+        lambda: ec.generate_private_key(ec.SECP521R1()),
+        lambda: rsa.generate_private_key(65537, 1024),
+        lambda: dsa.generate_private_key(2048),
     ],
     ids=["secp256k1", "P-521", "RSA-1024", "DSA"],
 )
-def test_a_request_with_another_kind_of_key_is_refused(key: Any) -> None:
-    assert reason_of(public_key_of, request(key, hashes.SHA256())) == "weak_key"
+def test_a_request_with_another_kind_of_key_is_refused(make: Callable[[], Any]) -> None:
+    assert reason_of(public_key_of, request(make(), hashes.SHA256())) == "weak_key"
 
 
 def test_a_request_must_be_signed_with_its_own_key() -> None:

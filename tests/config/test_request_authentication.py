@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.tokens import Issuer
+from support.tokens import Issuer, Signer
 
 from sidecar.config.documents import RequestAuthentication
 from sidecar.config.loaded import Loaded, parse_documents
@@ -17,7 +17,7 @@ from sidecar.policy.tokens.spec import ClaimHeader, HeaderPlace
 
 Document = Callable[..., Loaded]
 URI = "https://issuer.test/keys"
-JWKS = Issuer().jwks()
+JWKS = Issuer("https://issuer.test", Signer("one", "ES256")).jwks()
 
 
 def codes(loaded: Loaded) -> list[str]:
@@ -142,7 +142,6 @@ def test_a_rule_that_can_have_no_keys_draws_a_warning(
 
 def test_a_private_key_draws_a_warning() -> None:
     from jwt.algorithms import RSAAlgorithm
-    from support.tokens import Signer
 
     private = RSAAlgorithm.to_jwk(Signer().key, as_dict=True)
     private.pop("key_ops")

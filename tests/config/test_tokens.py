@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 from support.flow import compiled
-from support.tokens import Issuer
+from support.tokens import Issuer, Signer
 
 from sidecar.config.snapshot import Snapshot
 from sidecar.config.tokens import key_source
 from sidecar.policy.tokens.keys import KeySource
 from sidecar.policy.tokens.spec import JwtRuleSpec
 
-JWKS = Issuer().jwks()
+JWKS = Issuer("https://issuer.test", Signer("one", "ES256")).jwks()
 URI = "https://issuer.test/keys"
 
 

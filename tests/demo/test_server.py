@@ -11,7 +11,6 @@ from pathlib import Path
 
 import anyio
 import pytest
-from mcp import Client
 from support.daemon import PYTHON, Process, running
 
 CALL = {"jsonrpc": "2.0", "id": 1, "method": "tools/call"}
@@ -50,6 +49,8 @@ def raw(port: int, data: bytes) -> bytes:
 
 @pytest.mark.parametrize("mode", ["legacy", "auto", "2026-07-28"])
 def test_the_real_client_lists_and_calls(server: tuple[Process, str, int], mode: str) -> None:
+    from mcp import Client  # takes seconds, also in who only collects tests
+
     async def play() -> tuple[list[str], str, str]:
         async with Client(server[1], mode=mode) as client:
             tools = await client.list_tools()

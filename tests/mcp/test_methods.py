@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from mcp_types import methods as official
 
 from sidecar.mcp.methods import METHODS, is_session
 
@@ -11,6 +10,8 @@ MODERN = "2026-07-28"
 
 
 def spoken(version_is_modern: bool) -> set[str]:
+    from mcp_types import methods as official  # takes seconds, also in who only collects tests
+
     tables = (official.CLIENT_REQUESTS, official.SERVER_REQUESTS)
     return {
         method

@@ -8,7 +8,6 @@ from base64 import b64encode
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mcp.shared.inbound import decode_header_value, encode_header_value
 
 from sidecar.errors import MessageError
 from sidecar.mcp.message import parse
@@ -163,6 +162,8 @@ def test_a_mirrored_value_has_one_reading_or_none(value: str, expected: str | No
 
 @given(st.text())
 def test_what_the_official_sdk_writes_is_read(text: str) -> None:
+    from mcp.shared.inbound import encode_header_value  # takes seconds, also to collect tests
+
     try:
         written = encode_header_value(text)
     except UnicodeEncodeError:
@@ -172,6 +173,8 @@ def test_what_the_official_sdk_writes_is_read(text: str) -> None:
 
 @given(st.binary(max_size=12), st.booleans())
 def test_what_is_read_the_official_sdk_reads_alike(payload: bytes, whole: bool) -> None:
+    from mcp.shared.inbound import decode_header_value  # takes seconds, also to collect tests
+
     encoded = b64encode(payload).decode() if whole else payload.decode("latin-1")
     value = f"=?base64?{encoded}?="
     read = decode_mirror(value)
