@@ -48,6 +48,8 @@ class Clock:
             "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "DONT_FAKE_MONOTONIC": "1",
+            # Waits for the interpreter's lock would end at once, again and again.
+            "FAKETIME_FORCE_MONOTONIC_FIX": "0",
         }
 
 
