@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.long import times
 
 from sidecar.errors import ProtocolError
 from sidecar.http.h1 import Bounds
@@ -274,7 +275,7 @@ firsts = st.tuples(
 ).map(list)
 
 
-@settings(max_examples=2_000)
+@settings(max_examples=times(500, 5_000))
 @given(firsts, others, st.booleans(), st.sampled_from([0, 40, 90, 2_048]))
 def test_what_needs_no_second_look_is_what_two_looks_find(
     first: Pairs, rest: Pairs, upside_down: bool, size: int
@@ -299,7 +300,7 @@ def test_a_head_of_any_size_counts_the_same_at_one_look_and_at_two(size: int) ->
         assert plain == _written(fields, bounds)
 
 
-@settings(max_examples=1_000)
+@settings(max_examples=times(300, 3_000))
 @given(
     st.one_of(st.just(b"200"), st.sampled_from([b"099", b"1000", b"2 0"]), texts),
     others,

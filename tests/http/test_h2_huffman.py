@@ -44,10 +44,10 @@ def test_any_bytes_are_read_as_hpack_reads_them(code: bytes) -> None:
 @pytest.mark.parametrize("first", range(256))
 def test_so_are_any_three_bytes_that_begin_with(first: int) -> None:
     for second in range(256):
+        assert read_huffman(bytes((first, second))) == by_hpack(bytes((first, second)))
         for third in (0x00, 0x1F, 0x7F, 0xF8, 0xFE, 0xFF):
             code = bytes((first, second, third))
             assert read_huffman(code) == by_hpack(code)
-            assert read_huffman(code[:2]) == by_hpack(code[:2])
 
 
 @settings(max_examples=500)

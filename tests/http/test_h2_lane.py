@@ -2,18 +2,18 @@
 
 Two connections are told the same, one with the lane and one without: after every
 step they have heard the same, said the same, and noted the same of everything.
-SIDECAR_LONG_TESTS=1 asks for a hundred times as many conversations.
+SIDECAR_LONG_TESTS=1 asks for two hundred times as many conversations.
 """
 
 from __future__ import annotations
 
-import os
 from random import Random
 
 import pytest
 from support.floods import frame
 from support.frames2 import Frames
 from support.judge2 import Unbounded, by_hyper_h2, by_lane, state
+from support.long import times
 
 from sidecar.errors import ProtocolError
 from sidecar.http.h2 import CANCEL, PROTOCOL, Data, Event, Head, Http2, Reset, Trailers
@@ -21,8 +21,7 @@ from sidecar.http.h2_lane import Lane
 from sidecar.http.head import ReplyHead
 from sidecar.http.trailers import Trailed
 
-LONG = bool(os.environ.get("SIDECAR_LONG_TESTS"))
-RUNS = 100_000 if LONG else 1_000
+RUNS = times(500, 100_000)
 PARTS = 4
 STEPS = 40
 OK = [b"Server: x\r\n", b"Content-Type: application/json\r\n", b"X-Odd: 1\r\n"]

@@ -19,9 +19,11 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
+from .long import LONG
+
 SERVER = Path(__file__).with_name("warm_server.py")
 COLD = (sys.executable, "-m", "sidecar")
-SIDECAR = COLD if os.environ.get("SIDECAR_LONG_TESTS") else ("sidecar.cli",)
+SIDECAR = COLD if LONG else ("sidecar.cli",)
 SDK_SERVERS = ("support.sdk_server", "support.sdk_catalogue", "support.conformance.server")
 # Modules whose `main` a fork can be -> what is loaded for it: what it would load in any case.
 LOADED: Mapping[str, tuple[str, ...]] = {
