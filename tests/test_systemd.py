@@ -17,7 +17,7 @@ from sidecar.systemd import Inherited, Manager, address_of
 @pytest.fixture
 def heard(tmp_path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.settimeout(5)
+        sock.settimeout(20)
         sock.bind(str(tmp_path / "notify"))
         yield sock
 
@@ -49,7 +49,7 @@ def test_the_end_and_signs_of_life_are_told(heard: socket.socket) -> None:
 def test_an_abstract_address_is_heard_too() -> None:
     name = f"sidecar-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.settimeout(5)
+        sock.settimeout(20)
         sock.bind("\0" + name)
         Manager({"NOTIFY_SOCKET": "@" + name}).alive()
         assert sock.recv(64) == b"WATCHDOG=1"

@@ -111,7 +111,7 @@ def _serve(
 
     thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
     thread.start()
-    assert ready.wait(5)
+    assert ready.wait(20)
     yield served
     loop.call_soon_threadsafe(stop.set)
     thread.join(5)

@@ -277,7 +277,7 @@ def test_by_default_it_is_a_socket_that_only_its_owner_may_open(
         assert stat.S_IMODE(mode) == 0o600
         assert f"unix:{path}" in process.stderr.read_text()
         process.signal(signal.SIGTERM)
-        assert process.wait(5) == 0
+        assert process.wait(15) == 0
     assert not path.exists()
 
 
@@ -287,7 +287,7 @@ def test_a_socket_left_by_one_that_was_killed_is_replaced(mesh: Mesh) -> None:
     with running("first", ARGV, mesh.folder, env) as first:
         eventually(lambda: ready(path), "readiness")
         first.signal(signal.SIGKILL)
-        first.wait(5)
+        first.wait(15)
     assert path.exists()
     with running("second", ARGV, mesh.folder, env):
         eventually(lambda: ready(path), "readiness")

@@ -21,6 +21,7 @@ spec:
   rules:
   - from: [{source: {principals: ["cluster.local/ns/agent/sa/alice"]}}]
 """
+SOON = 15.0  # well before the limit of a drain, also on a machine that is slow
 EVENTS = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
@@ -102,7 +103,7 @@ def readiness(daemon: Daemon) -> int:
 def test_without_calls_it_ends_at_once(daemon: Daemon, number: signal.Signals) -> None:
     assert readiness(daemon) == 200
     daemon.process.signal(number)
-    assert daemon.process.wait(5) == 0
+    assert daemon.process.wait(SOON) == 0
     assert not is_listening(daemon)
 
 
@@ -117,7 +118,7 @@ def test_a_call_under_way_is_finished(daemon: Daemon, held: Held) -> None:
         assert answer.status == 200
         assert answer.get("connection") == "close"
         assert alice.ended()
-    assert daemon.process.wait(5) == 0
+    assert daemon.process.wait(SOON) == 0
     assert [line["status"] for line in daemon.records() if "status" in line] == [200]
 
 
@@ -134,7 +135,7 @@ def test_who_was_accepted_is_let_in_and_served(daemon: Daemon, held: Held) -> No
             answer = alice.ask("POST", "/mcp", rpc("ping"))
             assert (answer.status, answer.get("connection")) == (200, "close")
             assert alice.ended()
-    assert daemon.process.wait(5) == 0
+    assert daemon.process.wait(SOON) == 0
 
 
 def test_a_caller_that_does_not_close_its_side_holds_nothing_up(daemon: Daemon, held: Held) -> None:
@@ -142,7 +143,7 @@ def test_a_caller_that_does_not_close_its_side_holds_nothing_up(daemon: Daemon, 
         tell_to_stop(daemon)
         held.release.set()
         assert alice.reply().status == 200
-        assert daemon.process.wait(8) == 0  # its socket is open until here
+        assert daemon.process.wait(SOON) == 0  # its socket is open until here
 
 
 def test_readiness_is_the_first_to_go(daemon: Daemon, held: Held) -> None:
@@ -172,7 +173,7 @@ def test_of_calls_sent_together_the_first_is_the_last(daemon: Daemon, held: Held
         answer = alice.reply()
         assert (answer.status, answer.get("connection")) == (200, "close")
         assert alice.ended()
-    assert daemon.process.wait(5) == 0
+    assert daemon.process.wait(SOON) == 0
     assert len(held.server) == 1
 
 
@@ -180,7 +181,7 @@ def test_a_second_signal_ends_it_at_once(daemon: Daemon, held: Held) -> None:
     with ask_held(daemon, held) as alice:
         tell_to_stop(daemon)
         daemon.process.signal(signal.SIGTERM)
-        assert daemon.process.wait(5) == 1
+        assert daemon.process.wait(SOON) == 1
         assert alice.reply_or_end() is None
 
 
@@ -191,7 +192,7 @@ def test_a_reload_during_the_drain_is_not_heard(daemon: Daemon, held: Held) -> N
         eventually(lambda: not is_listening(daemon), "a closed listener")
         held.release.set()
         assert alice.reply().status == 200
-    assert daemon.process.wait(5) == 0
+    assert daemon.process.wait(SOON) == 0
     assert "reloaded" not in daemon.said()
 
 
@@ -201,7 +202,7 @@ def test_what_does_not_end_is_cut_off_after_the_limit(held: Held, tmp_path: Path
         ask_held(daemon, held) as alice,
     ):
         tell_to_stop(daemon)
-        assert daemon.process.wait(5) == 0
+        assert daemon.process.wait(SOON) == 0
         assert alice.reply_or_end() is None
         lines = [line for line in daemon.records() if "status" in line]
     assert len(lines) == 1, "a call that was cut off is written down too"
@@ -220,7 +221,7 @@ def test_a_stream_goes_on_until_the_limit_and_is_never_ended_as_if_it_were_whole
         assert alice.take(int(alice.line(), 16)).startswith(b'data: {"a":1}')
         tell_to_stop(daemon)
         assert not alice.rest().endswith(b"0\r\n\r\n")
-        assert daemon.process.wait(5) == 0
+        assert daemon.process.wait(SOON) == 0
 
 
 def test_it_stops_under_load_without_failing_a_call(daemon: Daemon, held: Held) -> None:

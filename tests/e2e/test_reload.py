@@ -208,7 +208,7 @@ def test_a_signal_during_a_reload_is_not_lost(daemon: Daemon) -> None:
     time.sleep(whole / 2)
     daemon.mesh.write("policy.yaml", POLICY.replace("read_*", "drop_*"))
     daemon.process.signal(signal.SIGHUP)
-    eventually(lambda: judged(daemon)[1] == 200, "the last edit in force", patience=3)
+    eventually(lambda: judged(daemon)[1] == 200, "the last edit in force")
 
 
 # -- what a reload changes
@@ -257,7 +257,7 @@ def test_a_stream_that_would_no_longer_be_allowed_ends_soon(
             assert alice.head() is not None
             daemon.mesh.write("policy.yaml", POLICY.replace("read_*", "drop_*"))
             daemon.reload()
-            alice.sock.settimeout(3)
+            alice.sock.settimeout(15)
             alice.rest()  # a timeout here: the stream goes on
     finally:
         done.set()
@@ -304,7 +304,7 @@ def test_the_size_of_a_body_may_change(daemon: Daemon, server: Recorder) -> None
 def test_the_time_of_a_handshake_may_change(daemon: Daemon, server: Recorder) -> None:
     relimit(daemon, server, handshakeTimeout="200ms")
     with daemon.plain() as silent:
-        silent.sock.settimeout(2)
+        silent.sock.settimeout(8)  # not until a handshake ends by itself
         assert silent.ended()
 
 
@@ -317,7 +317,7 @@ def test_the_number_of_connections_may_change(daemon: Daemon, server: Recorder) 
     ):
         assert first.ask("POST", "/mcp", READ).status == 200
         assert second.ask("POST", "/mcp", READ).status == 200
-        third.sock.settimeout(2)
+        third.sock.settimeout(8)
         assert third.ended()
         event = daemon.event(event="handshake_failed", peer=third.address)
         assert event["reason"] == "too_many_connections"

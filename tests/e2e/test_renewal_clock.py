@@ -94,7 +94,7 @@ def test_a_clock_that_is_set_lets_nobody_in_who_may_not_and_all_comes_back(
                 assert streaming.head() is not None
                 clock.set(hours)
                 if hours > 0:
-                    streaming.sock.settimeout(5)
+                    streaming.sock.settimeout(15)
                     assert not streaming.rest().endswith(b"0\r\n\r\n"), "its time is over"
                     assert status(kept) == 401
                     eventually(lambda: sidecar.readiness()[0] == 503, "not ready")

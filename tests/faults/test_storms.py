@@ -49,7 +49,7 @@ class Storm:
         for _ in range(count):
             one = socket.socket()
             self._all.append(one)
-            one.settimeout(5)
+            one.settimeout(15)
             try:
                 one.connect(("127.0.0.1", self._port))
                 if self._opening:
@@ -140,7 +140,7 @@ def test_row_32_a_storm_of_connections_ends_no_call_and_leaves_nothing(world: Wo
 
 
 def refused_for_long(world: World) -> bool:
-    return not world.server.until(lambda: not refused(world), 5)
+    return not world.server.until(lambda: not refused(world), 15)
 
 
 # -- 33
@@ -214,6 +214,6 @@ def test_row_34_without_descriptors_it_serves_on_and_recovers(world: World) -> N
         spent = world.busy() - at_once[1]
         assert spent < 0.5 * (time.monotonic() - at_once[0]) + 0.3, "it spins"
         assert not refused_for_long(world)
-    assert world.server.until(lambda: "out_of_descriptors" in reasons(world), 5)
+    assert world.server.until(lambda: "out_of_descriptors" in reasons(world), 15)
     assert reasons(world).count("out_of_descriptors") < 30, "once for each pause"
     assert len(world.daemon.said().splitlines()) < 100

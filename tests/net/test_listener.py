@@ -21,7 +21,7 @@ def test_an_address_is_bound_and_listens(host: str) -> None:
     with listening:
         port = listening.getsockname()[1]
         assert not listening.getblocking()
-        with socket.create_connection((host.strip("[]"), port), timeout=5):
+        with socket.create_connection((host.strip("[]"), port), timeout=20):
             pass
 
 
@@ -45,9 +45,9 @@ def test_an_address_that_is_none_of_ours_is_an_error(address: str) -> None:
 
 def test_a_port_that_was_just_left_can_be_had_again() -> None:
     listening = bind("127.0.0.1:0")
-    listening.settimeout(5)
+    listening.settimeout(20)
     port = listening.getsockname()[1]
-    with socket.create_connection(("127.0.0.1", port), timeout=5):
+    with socket.create_connection(("127.0.0.1", port), timeout=20):
         listening.accept()[0].close()  # who closes first keeps the port in TIME_WAIT
     listening.close()
     bind(f"127.0.0.1:{port}").close()

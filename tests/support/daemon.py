@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import IO, Any
 
@@ -91,7 +92,7 @@ class Process:
             os.killpg(self._child.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
-        return self._child.wait(5)
+        return self._child.wait(PATIENCE)
 
 
 def _begin(
@@ -217,7 +218,27 @@ def issue(folder: Path, name: str, *more: str) -> Path:
 
 
 def free_port() -> int:
-    """Return a port of loopback that nothing listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port of loopback that nothing has, nor will before it is listened on.
+
+    It is none that the system hands out by itself, nor one of another worker's.
+    """
+    for port in _PORTS:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no port is free")
+
+
+def _ports() -> Iterator[int]:
+    """Yield this worker's share of the ports below those of outgoing connections, by turns."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    share = 20_000 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    first = 12_000 + worker * share
+    for turn in count(os.getpid() * 61):  # another session begins elsewhere
+        yield first + turn % share
+
+
+_PORTS = _ports()
