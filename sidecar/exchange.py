@@ -130,9 +130,9 @@ def understand(request: Request, peer: Peer, local_ip: str, service: Service) ->
         head.content_type.decode("latin-1"),
         service.port,
         head.content_encoding.decode("latin-1"),
-        destination_ip=local_ip,
-        mirrors=head.mirrors,
-        own_id=head.request_id,
+        local_ip,
+        head.mirrors,
+        head.request_id,
     )
     if head.origin:
         call.origin = head.origin.decode("latin-1")

@@ -103,8 +103,8 @@ async def _send(
             tried,
             way.key,
             way.at,
-            again=tries > 0,
-            http2=down.speaks_http2,
+            tries > 0,
+            down.speaks_http2,
         )
         if isinstance(lease, Refusal):
             return lease

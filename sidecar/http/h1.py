@@ -49,27 +49,22 @@ class Request:
 class RequestReader:
     """A caller's bytes in, whole requests out, one after the other."""
 
-    __slots__ = ("_bounds", "_chunks", "_have", "_head", "_parts", "_size", "_table", "broken")
+    __slots__ = ("_bounds", "_chunks", "_head", "_parts", "_size", "_table", "broken", "waiting")
 
     def __init__(self, table: LineTable, bounds: Bounds) -> None:
         self._table = table
         self._bounds = bounds
         self._parts: list[bytes] = []
-        self._have = 0
+        self.waiting = 0  # bytes that have come and belong to no request given out
         self._head: RequestHead | None = None
         self._size = 0  # of the head before the body, or of the chunked data so far
         self._chunks: ChunkReader | None = None
         self.broken = False
 
     @property
-    def waiting(self) -> int:
-        """Bytes that have come and belong to no request given out."""
-        return self._have
-
-    @property
     def began(self) -> bool:
         """Whether a request has begun and is not whole."""
-        return self._head is not None or self._have > 0
+        return self._head is not None or self.waiting > 0
 
     @property
     def in_body(self) -> bool:
@@ -89,7 +84,7 @@ class RequestReader:
 
         Most often *data* is exactly one request, which is cut here and kept nowhere.
         """
-        if not self._have and self._head is None and not self.broken:
+        if not self.waiting and self._head is None and not self.broken:
             try:
                 known = self._next_head(data)
             except ProtocolError as fault:
@@ -105,7 +100,7 @@ class RequestReader:
     def feed(self, data: bytes) -> None:
         """Take what came from the caller."""
         self._parts.append(data)
-        self._have += len(data)
+        self.waiting += len(data)
 
     def next(self) -> Request | None:
         """Return the next whole request, or None if more must come."""
@@ -126,10 +121,10 @@ class RequestReader:
 
     def _keep(self, rest: bytes) -> None:
         self._parts = [rest] if rest else []
-        self._have = len(rest)
+        self.waiting = len(rest)
 
     def _read_head(self) -> bool:
-        if not self._have:
+        if not self.waiting:
             return False
         known = self._next_head(data := self._joined())
         if known is None:
@@ -165,7 +160,7 @@ class RequestReader:
         if self._chunks is not None:
             return self._read_chunks(head, self._chunks)
         start, end = self._size, self._size + head.length
-        if self._have < end:
+        if self.waiting < end:
             return None
         data = self._joined()
         self._keep(data[end:])
@@ -173,7 +168,7 @@ class RequestReader:
         return Request(head, data[start:end])
 
     def _read_chunks(self, head: RequestHead, chunks: ChunkReader) -> Request | None:
-        # Decoded data is held in the parts' place: `_size` counts it, `_have` what is raw.
+        # Decoded data is held in the parts' place: `_size` counts it, `waiting` what is raw.
         raw = b"".join(self._parts[1:]) if self._size else b"".join(self._parts)
         decoded = self._parts[0] if self._size else b""
         data = chunks.feed(raw)
@@ -183,7 +178,7 @@ class RequestReader:
         body = decoded + data
         if not chunks.done:
             self._parts = [body] if body else []
-            self._have = 0
+            self.waiting = 0
             return None
         self._chunks = self._head = None
         self._size = 0
@@ -237,7 +232,6 @@ class ReplyReader:
         """Whether nothing of it has come."""
         return self.head is None and not self._buffer and not self.informational
 
-    @property
     def reusable(self) -> bool:
         """Whether the connection may carry another exchange."""
         head = self.head
@@ -337,7 +331,7 @@ class ReplyReader:
 
 
 def write_reply(
-    head: ReplyHead, length: int, body: bytes = b"", *, chunked: bool = False, close: bool = False
+    head: ReplyHead, length: int, body: bytes = b"", close: bool = False, chunked: bool = False
 ) -> bytes:
     """Return *head* as the caller gets it, and *body* behind it.
 

@@ -110,7 +110,6 @@ class Cluster:
         now: float,
         key: bytes | None = None,
         at: str = "",
-        *,
         again: bool = False,
         http2: bool = False,
     ) -> Lease | Refusal:
@@ -124,7 +123,7 @@ class Cluster:
         elif avoid:
             endpoint = self._pick(avoid, now, key)
         else:
-            endpoint = self.balancer.pick(self._all, now, key=key)
+            endpoint = self.balancer.pick(self._all, now, (), key)
         if endpoint is None:
             return GONE if at else none_fit(self.outlier.next_return(now))
         counters = self.counters
@@ -132,7 +131,7 @@ class Cluster:
             counters["upstream_rq_pending_overflow"] += 1
             return FULL
         fixed = key is not None or at != ""
-        lease = Lease(self, endpoint, wake, fixed=fixed, again=again)
+        lease = Lease(self, endpoint, wake, fixed, again)
         shelf = self._shelf
         if http2 and self._framed is not None:
             shelf = self._framed
@@ -233,7 +232,7 @@ class Cluster:
         pool = self.spec.pool
         most = pool.max_requests_per_connection
         return (
-            upstream.settled
+            upstream.settled()
             and not (self._waiting and upstream.endpoint.ejected)
             and (not most or upstream.served < most)
             and now - upstream.opened < pool.max_connection_duration
@@ -297,7 +296,7 @@ class Cluster:
             upstream.probe(self.spec.pool.keepalive)
         if tls is not None:
             self._secured.add(upstream)
-        if not upstream.alive:  # lost at once; `_lost` frees its place
+        if not upstream.alive():  # lost at once; `_lost` frees its place
             self._unreached(endpoint, lease, ConnectionResetError("closed at once"))
             self._dial_for_next()
             return

@@ -62,7 +62,6 @@ class Clusters:
         avoid: Sequence[str] = (),
         key: bytes | None = None,
         at: str = "",
-        *,
         again: bool = False,
         http2: bool = False,
     ) -> Lease | Refusal:
@@ -77,7 +76,7 @@ class Clusters:
         known = self._clusters.get(cluster)
         if known is None:  # a reload took it away while the call waited
             return NO_ENDPOINT
-        return known.lease(wake, avoid, self._means.now(), key, at, again=again, http2=http2)
+        return known.lease(wake, avoid, self._means.now(), key, at, again, http2)
 
     @property
     def random(self) -> Callable[[], float]:

@@ -277,7 +277,7 @@ class Downstream(asyncio.Protocol):
         It goes out at this turn's end, or at once where it is the connection's last.
         """
         self.close_after = close = self.close_after or self.draining
-        message = write_reply(head, length, body, close=close)
+        message = write_reply(head, length, body, close)
         if close:
             self.write(message)
         else:
@@ -293,7 +293,7 @@ class Downstream(asyncio.Protocol):
         else:
             self._chunked = True
             self.close_after = close = self.close_after or self.draining
-            self.write(write_reply(head, -1, write_chunk(body), chunked=True, close=close))
+            self.write(write_reply(head, -1, write_chunk(body), close, chunked=True))
 
     def send(self, piece: bytes) -> None:
         """Send more of the body; look at `paused` before sending much more."""

@@ -63,7 +63,7 @@ class Lease:
     )
 
     def __init__(
-        self, cluster: Cluster, endpoint: Endpoint, wake: Wake, *, fixed: bool, again: bool
+        self, cluster: Cluster, endpoint: Endpoint, wake: Wake, fixed: bool, again: bool
     ) -> None:
         self._cluster = cluster
         self._told = False

@@ -28,7 +28,7 @@ class Shelf:
         idle = self.idle.get(endpoint)
         while idle:
             upstream = idle.pop()
-            if upstream.alive:
+            if upstream.alive():
                 if upstream.room > 1:
                     idle.append(upstream)
                 return upstream

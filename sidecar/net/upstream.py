@@ -128,7 +128,6 @@ class Upstream(asyncio.Protocol):
 
     # -- what the flow asks
 
-    @property
     def alive(self) -> bool:
         """Whether bytes can still go both ways."""
         transport = self._transport
@@ -174,12 +173,11 @@ class Upstream(asyncio.Protocol):
             self._held = True
             transport.pause_reading()
 
-    @property
     def settled(self) -> bool:
         """Whether the exchange is over on both sides and another may follow."""
         transport = self._transport
         return (
-            self.reply.reusable
+            self.reply.reusable()
             and self.fault is None
             and not self._held  # a reply that nobody took: it could hear no other
             and transport is not None

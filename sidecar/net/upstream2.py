@@ -154,12 +154,10 @@ class Upstream2(Framed):
 
     # -- what the cluster asks
 
-    @property
     def alive(self) -> bool:
         """Whether it can lend a stream."""
-        return self.settled and self.room > 0
+        return self.settled() and self.room > 0
 
-    @property
     def settled(self) -> bool:
         """Whether it may be lent from again."""
         fit = self._made and not (self.gone or self._leaving or self._ended)
@@ -222,7 +220,7 @@ class Upstream2(Framed):
 
     def ask(self, stream: UpstreamStream, data: bytes) -> int:
         """Send the request *data* and return the number of its stream. Raises UpstreamError."""
-        if not self.settled:
+        if not self.settled():
             raise UpstreamError(_LOST_BEFORE, sent=False)
         http2 = self.http2
         try:

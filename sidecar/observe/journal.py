@@ -52,7 +52,7 @@ class Journal:
     def write(self, record: Record, ended: float) -> None:
         """Count *record*, and keep its line for the log; without one, that of a refusal."""
         overhead = record.overhead(ended)
-        kind = record.kind
+        kind = record.kind()
         known = self._known.get(kind) if kind is not None else None
         if known is not None:
             series, told = known

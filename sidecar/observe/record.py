@@ -65,7 +65,6 @@ class Record:
         waited = (self.answered or ended) - self.sent
         return max(0.0, ended - self.started - waited)
 
-    @property
     def kind(self) -> Kind | None:
         """What all records share whose lines differ in id and times alone.
 

@@ -64,20 +64,18 @@ class Call:
     content_type: str = ""
     port: int = 0
     content_encoding: str = ""
-    message: Message | None = None
+    destination_ip: str = ""  # the address where the call came in
     # Of `headers`, those that mirror the body (None: nobody has looked), and the caller's own
     # request id.
     mirrors: Sequence[tuple[bytes, bytes]] | None = None
     own_id: bytes = b""
+    message: Message | None = None
     origin: str = ""  # whose page made a browser call, as the browser says
     batch: tuple[Message, ...] = ()  # in the place of one message: all of them, once allowed
     audited: tuple[RuleRef, ...] = ()  # AUDIT rules that it matches
     shadowed: Decision | None = None  # what were said if dry-run policies were in force
     flagged: Finding | None = None  # what a scan saw that does not refuse
-    # Where the call came in, and the caller's address as trusted hops report it
-    # (empty: the peer's own).
-    destination_ip: str = ""
-    remote_ip: str = ""
+    remote_ip: str = ""  # the caller's address as trusted hops report it; empty: the peer's own
     # What its tokens came to, where tokens are accepted: `headers` and `query` are then as
     # the server is to see them.
     checked: Checked | None = None

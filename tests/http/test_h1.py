@@ -197,7 +197,7 @@ def test_a_reply_with_a_length_is_whole_when_it_has_come() -> None:
     reading.feed(b"lo")
     assert reading.whole
     assert reading.take() == b"lo"
-    assert reading.reusable
+    assert reading.reusable()
 
 
 @pytest.mark.parametrize(
@@ -245,11 +245,11 @@ def test_a_reply_without_length_ends_with_the_connection_and_is_not_reused() -> 
     assert not reading.whole
     reading.eof()
     assert reading.whole
-    assert not reading.reusable
+    assert not reading.reusable()
 
 
 def test_a_reply_that_says_close_is_not_reused() -> None:
-    assert not answer(OK + b"Connection: close\r\nContent-Length: 0\r\n\r\n").reusable
+    assert not answer(OK + b"Connection: close\r\nContent-Length: 0\r\n\r\n").reusable()
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ class Pool(RuleBasedStateMachine):
     @rule(index=st.integers(0, 9), answer=st.sampled_from([OK, OK, OK, BAD, LAST, b"HTTP"]))
     def answer(self, index: int, answer: bytes) -> None:
         lease = self.one(index)
-        if lease is None or lease.upstream is None or not lease.upstream.alive:
+        if lease is None or lease.upstream is None or not lease.upstream.alive():
             return
 
         async def step(lease: Lease = lease) -> None:

@@ -19,10 +19,13 @@ class Connection:
     """As much of a connection as a shelf looks at."""
 
     endpoint: Endpoint = A
-    alive: bool = True
+    lives: bool = True
     room: int = 0
     carries: bool = False
     told: list[str] = field(default_factory=list)
+
+    def alive(self) -> bool:
+        return self.lives
 
     def leave(self) -> None:
         self.told.append("leave")
@@ -45,7 +48,7 @@ def test_a_connection_is_taken_once_and_one_that_shares_stays_while_it_has_room(
 
 
 def test_what_has_ended_is_passed_over() -> None:
-    fit, ended = Connection(), Connection(alive=False)
+    fit, ended = Connection(), Connection(lives=False)
     some = shelf(fit, ended)
     assert (some.take(A), some.take(A)) == (fit, None)
 

@@ -108,7 +108,7 @@ async def test_a_reply_cut_off_is_a_fault_of_something_that_was_sent(
     await net.loop.settle()
     assert upstream.fault is not None
     assert (upstream.fault.sent, upstream.fault.status) == (True, 502)
-    assert not upstream.alive
+    assert not upstream.alive()
 
 
 @in_memory

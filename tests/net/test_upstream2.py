@@ -292,4 +292,4 @@ async def test_fewer_streams_than_before_are_learnt() -> None:
     assert isinstance(upstream, Upstream2)
     shared.server.h2.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: 1})
     await shared.say(shared.server.h2.data_to_send())
-    assert (upstream.room, upstream.alive) == (0, False)
+    assert (upstream.room, upstream.alive()) == (0, False)
