@@ -17,7 +17,6 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from json import dumps
 from typing import Final
 
@@ -215,7 +214,7 @@ class App:
             ),
             tables=self._tables,
             deadlines=self._deadlines,
-            serve=partial(serve, world=self._world),
+            serve=lambda request, down: serve(request, down, self._world),
             spawn=self._tasks.spawn,
             report=self._report,
             live=self._live,

@@ -149,16 +149,19 @@ def _prove(body: bytes, value: object, max_depth: int) -> None:
     Raises `MessageError` if a string holds NUL, a number is not finite, or objects and
     arrays are nested deeper than *max_depth*.
     """
-    # NUL as it stands is no JSON. As an escape it is written in one way.
-    if b"\\u0000" in body:
+    # NUL as it stands is no JSON. As an escape it is written in one way; most have no escape.
+    if b"\\" in body and b"\\u0000" in body:
         leaves(value)
-    containers: list[Any] = [value] if type(value) is dict else [[value]]
+    # The list grows while it is walked: whoever is in it will have its containers added.
+    containers: list[Any] = [value.values()] if type(value) is dict else [[value]]
     for container in containers:
-        for child in container.values() if type(container) is dict else container:
+        for child in container:
             kind = type(child)
             if kind is str:
                 continue
-            if kind is dict or kind is list:
+            if kind is dict:
+                containers.append(child.values())
+            elif kind is list:
                 containers.append(child)
             elif kind is float and child - child != 0.0:
                 raise MessageError("a number is too large to be finite", NOT_JSON)
