@@ -15,13 +15,14 @@ from .config.limits import Limits
 from .config.snapshot import Service
 from .errors import DeadlinePassed, UpstreamError
 from .http.h1 import Request
+from .http.head import ReplyHead
 from .mirror import mirror
 from .net.caller import Caller
-from .net.lease import GONE
+from .net.lease import GONE, Lease, Lent
 from .observe.record import Record
 from .policy.call import Call
 from .policy.verdict import Permit, Reason, Refusal, Verdict
-from .relay import relay
+from .relay import begun, relay, relay_whole
 from .replies import forwarded
 from .trip import Trip, TryTimedOut, Unwelcome, failure_of, may_try_again
 from .upstream.route import Fault, Way
@@ -118,8 +119,15 @@ async def _send(
                 await down.wake
             record.upstream = lease.endpoint.address
             record.sent = world.now()
-            lease.upstream.send(call.method, data, down.wake)
-            return await relay(lease, permit, call, down, record, world, limits, trip)
+            up = lease.upstream
+            up.send(call.method, data, down.wake)
+            while not begun(up, down):
+                await down.wake
+            head = _heard(up, lease, record, world.now(), trip)
+            whole = relay_whole(up, head, permit, call, down, record, limits.reply_body_bytes)
+            if whole is not None:
+                return whole
+            return await relay(up, head, permit, call, down, record, world.now, limits, trip)
         except DeadlinePassed:
             lease.timed_out(world.now())
             raise
@@ -143,6 +151,18 @@ async def _send(
             await _pause(retry.delay(tries, clusters.random()), down, world)
         finally:
             clusters.redeem(way.cluster)
+
+
+def _heard(up: Lent, lease: Lease, record: Record, now: float, trip: Trip | None) -> ReplyHead:
+    """Tell of the answer that has begun, and return its head as it goes on.
+
+    *trip* is asked about it, and may have the call tried again.
+    """
+    head = up.reply.head
+    assert head is not None
+    record.answered = now
+    lease.answered(head.status, now)
+    return head if trip is None else trip.judge(head)
 
 
 async def _pause(seconds: float, down: Caller, world: World) -> None:

@@ -18,7 +18,7 @@ from .http.head import ReplyHead
 from .http.trailers import passing
 from .mcp.sse import Event, EventSplitter, write_event
 from .net.caller import UNKNOWN, Caller
-from .net.lease import Lease, Lent
+from .net.lease import Lent
 from .observe.record import Record
 from .policy.call import Call
 from .policy.decide import reads_as_json, review
@@ -26,49 +26,56 @@ from .policy.verdict import Finding, Permit, Reason, Refusal, Verdict
 from .replies import refusal_message
 
 if TYPE_CHECKING:
-    from .exchange import World
     from .trip import Trip
 
 _PLAIN: Final = (b"", b"identity")
 
 
-async def relay(
-    lease: Lease,
-    permit: Permit,
-    call: Call,
-    down: Caller,
-    record: Record,
-    world: World,
-    limits: Limits,
-    trip: Trip | None = None,
-) -> Verdict:
-    """Pass the server's reply on; the verdict changes if the reply itself is refused.
+def begun(up: Lent, down: Caller) -> bool:
+    """Whether the server's reply has begun; what comes before it is passed on.
 
-    *trip* is asked about its head first, and may have the call tried again.
+    Raises the fault that the connection met first.
     """
-    up = lease.upstream
-    assert up is not None
     reply = up.reply
-    while reply.head is None:
-        if reply.informational:
-            _pass_interim(up, down)
-        if up.fault is not None:
-            raise up.fault
-        await down.wake
     if reply.informational:
         _pass_interim(up, down)
-    record.answered = world.now()
-    lease.answered(reply.head.status, record.answered)
-    head = reply.head if trip is None else trip.judge(reply.head)
+    if reply.head is not None:
+        return True
+    if up.fault is not None:
+        raise up.fault
+    return False
+
+
+def relay_whole(
+    up: Lent, head: ReplyHead, permit: Permit, call: Call, down: Caller, record: Record, most: int
+) -> Verdict | None:
+    """Pass on what nearly all replies are: one JSON message, of at most *most* bytes, which has
+    come in one piece. None if this one is another, and nothing was done."""
+    reply = up.reply
     if (
-        reply.whole  # as nearly always: one JSON message, which came in one piece
-        and 0 < reply.length <= limits.reply_body_bytes
+        reply.whole
+        and 0 < reply.length <= most
         and head.content_type == b"application/json"
         and not head.content_encoding
         and not permit.duties.none
     ):
         return _reviewed(up.take(), head, permit, call, down, record)
-    return await _Reply(up, head, permit, call, down, record, world.now, limits, trip).run()
+    return None
+
+
+async def relay(
+    up: Lent,
+    head: ReplyHead,
+    permit: Permit,
+    call: Call,
+    down: Caller,
+    record: Record,
+    now: Callable[[], float],
+    limits: Limits,
+    trip: Trip | None = None,
+) -> Verdict:
+    """Pass the server's reply on with *head*; the verdict changes if the reply is refused."""
+    return await _Reply(up, head, permit, call, down, record, now, limits, trip).run()
 
 
 def _pass_interim(up: Lent, down: Caller) -> None:
