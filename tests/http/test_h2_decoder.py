@@ -5,18 +5,17 @@ SIDECAR_LONG_TESTS=1 asks for many times as many blocks.
 
 from __future__ import annotations
 
-import os
 from random import Random
 
 import pytest
 from hpack import Decoder, Encoder, HPACKError
 from hpack.exceptions import OversizedHeaderListError
 from hpack.hpack import encode_integer
+from support.long import times
 
 from sidecar.http.h2_decoder import BlockDecoder
 
-LONG = bool(os.environ.get("SIDECAR_LONG_TESTS"))
-RUNS = 150_000 if LONG else 1_500
+RUNS = times(1_500, 150_000)
 MOST = 65_536
 
 NAMES = [

@@ -10,6 +10,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.long import times
 from support.policies import allow, call, deny, message, policy, rule, tool_call, when
 
 from sidecar.policy.attributes import Mesh
@@ -180,7 +181,7 @@ def _decided_plainly(policies: list[PolicySpec], asked: Call) -> bool:
     return not matched(Action.DENY) and matched(Action.ALLOW)
 
 
-@settings(max_examples=300)
+@settings(max_examples=times(150, 5_000))
 @given(POLICIES, CALLS, MORE)
 def test_compiled_rules_decide_as_their_specs_say(
     policies: list[PolicySpec], make: Callable[..., Call], more: dict[str, object]

@@ -10,6 +10,7 @@ from typing import Any
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 from support.decisions import NOW, asked, policy
+from support.long import times
 from support.policies import allow, deny, rule, when
 from support.spellings import READERS, written
 
@@ -74,7 +75,7 @@ def permits(name: str, body: bytes) -> bool:
     return isinstance(decide(asked(body), POLICIES[name], NOW), Permit)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=times(400, 20_000), deadline=None)
 @given(st.sampled_from(sorted(POLICIES)), BODIES)
 def test_what_passes_is_to_no_reader_what_is_denied(name: str, body: bytes) -> None:
     if permits(name, body):

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 from support.decisions import NOW
+from support.long import times
 from support.policies import allow, call, deny, rule, tool_call, when
 
 from sidecar.errors import PathError
@@ -100,7 +101,7 @@ TARGETS = st.sampled_from([BASE, MERGE, DECODE]).flatmap(
 )
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=times(300, 20_000), deadline=None)
 @given(st.sampled_from(sorted(POLICIES)), TARGETS)
 def test_no_spelling_of_a_path_passes_as_another(
     name: str, asked: tuple[Normalisation, str]
