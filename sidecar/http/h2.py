@@ -25,8 +25,8 @@ from .h2_encoder import write_reply, write_request
 from .h2_frames import (
     FRAME_HEAD,
     FrameCutter,
-    FrameTooLong,
     GoAway,
+    Miscut,
     Turn,
     write_goaway,
     write_reset,
@@ -176,8 +176,8 @@ class Http2:
         try:
             turn = self._cutter.turn()
             cost = self._hear(turn, events)
-        except FrameTooLong:
-            raise self._break("a frame is too long", ErrorCodes.FRAME_SIZE_ERROR) from None
+        except Miscut as fault:
+            raise self._break(str(fault), fault.code) from None
         except H2ProtocolError as error:
             self.broken = True  # hyper-h2 has written its GOAWAY
             raise ProtocolError(f"HTTP/2: {error or type(error).__name__}") from None

@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final, cast
 
+from h2.errors import ErrorCodes
+from h2.exceptions import ProtocolError
 from hpack.exceptions import HPACKDecodingError, HPACKError, OversizedHeaderListError
 from hpack.hpack import Decoder
 from hpack.struct import HeaderTuple
@@ -28,11 +30,35 @@ _MOST_ROWS: Final = 32  # of remembered places, of so many each
 _MOST_PLACES: Final = 64
 _FIELD: Final = 32  # what a field counts beside its bytes (RFC 7541 4.1)
 
+_FAULTS: Final = (HPACKError, IndexError, TypeError, UnicodeDecodeError)  # which hpack raises
+
 _row: Final = re.compile(rb"[\x81-\xfe]{1,%d}+" % _MOST_PLACES).match
 
 
 class _Odd(Exception):
     """What comes next is hpack's to read."""
+
+
+class Undecodable(ProtocolError):
+    """A header block means nothing; hyper-h2 tells the peer what this says (RFC 9113 4.3)."""
+
+    error_code = ErrorCodes.COMPRESSION_ERROR
+
+    def __init__(self, why: Exception) -> None:
+        super().__init__(f"a header block can't be decoded: {why}")
+
+
+class PlainDecoder(Decoder):
+    """hpack's own, whose faults are told apart from others."""
+
+    def decode(self, data: bytes, raw: bool = False) -> Iterable[HeaderTuple]:
+        """Return the fields of the block *data*. Raises OversizedHeaderListError, Undecodable."""
+        try:
+            return super().decode(data, raw)
+        except OversizedHeaderListError:
+            raise  # which is another matter than nonsense
+        except _FAULTS as error:
+            raise Undecodable(error) from error
 
 
 class BlockDecoder(Decoder):
@@ -47,7 +73,7 @@ class BlockDecoder(Decoder):
         """Return the fields of the next *block*; None if it has none that could be told."""
         try:
             return self._read(block)
-        except (HPACKError, IndexError, TypeError, UnicodeDecodeError) as error:
+        except _FAULTS as error:
             self._foretold = error
             return None
 
@@ -56,11 +82,16 @@ class BlockDecoder(Decoder):
         self._foretold = fields
 
     def decode(self, data: bytes, raw: bool = False) -> Iterable[HeaderTuple]:
-        """Return the fields of the block *data*; what it raises is hpack's."""
+        """Return the fields of the block *data*. Raises OversizedHeaderListError, Undecodable."""
         told, self._foretold = self._foretold, None
-        if isinstance(told, Exception):
-            raise told
-        return cast(Iterable[HeaderTuple], self._read(data) if told is None else told)
+        try:
+            if isinstance(told, Exception):
+                raise told
+            return cast(Iterable[HeaderTuple], self._read(data) if told is None else told)
+        except OversizedHeaderListError:
+            raise  # which is another matter than nonsense
+        except _FAULTS as error:
+            raise Undecodable(error) from error
 
     def _read(self, block: bytes) -> Sequence[Pair]:
         fields: list[Pair] = []

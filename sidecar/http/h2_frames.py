@@ -2,8 +2,8 @@
 
 A turn is bounded in bytes and in frames, so that one connection can't keep the
 others waiting. Every frame is counted, also those that cause no event. GOAWAY
-is read here: it ends what is new and leaves what runs (RFC 9113 6.8). Nothing
-else of a frame is looked at.
+is read here: it ends what is new and leaves what runs (RFC 9113 6.8). Of the
+others no more is looked at than how long they may be.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import Final, TypeAlias
 
+from h2.errors import ErrorCodes
+
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 FRAME_HEAD: Final = 9  # bytes before a frame's payload
@@ -21,9 +23,11 @@ _TURN_BYTES: Final = 16_384
 _TURN_FRAMES: Final = 64
 
 _HEADERS: Final = 1
+_SETTINGS: Final = 4
 _PUSH_PROMISE: Final = 5
 _GOAWAY: Final = 7
 _CONTINUATION: Final = 9
+_ACK: Final = 1
 _END_HEADERS: Final = 4
 _STREAM: Final = 0x7FFFFFFF  # the bits of a stream's number
 
@@ -34,8 +38,15 @@ Cut: TypeAlias = tuple[int, int, int, int, int]
 """A frame: its type, its flags, its stream, where its payload begins and where it ends."""
 
 
-class FrameTooLong(Exception):
-    """A frame announces more than we said we take."""
+class Miscut(Exception):
+    """What came can't be cut: no preface stands before it, or a frame has a size it can't have.
+
+    `code` is what the peer is told.
+    """
+
+    def __init__(self, why: str, code: int) -> None:
+        super().__init__(why)
+        self.code = code
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +96,7 @@ class FrameCutter:
         self._data = self._data + data if self._data else data
 
     def turn(self) -> Turn:
-        """Return the next whole frames. Raises FrameTooLong."""
+        """Return the next whole frames. Raises Miscut."""
         data = self._data
         at, frames, goaway = self._take_preface(), 0, None
         begin, size = at, len(data)
@@ -95,7 +106,7 @@ class FrameCutter:
             high, low, kind, flags, number = _read_head(data, at)
             length = high << 16 | low
             if length > _MAX_PAYLOAD:
-                raise FrameTooLong
+                raise Miscut("a frame is too long", ErrorCodes.FRAME_SIZE_ERROR)
             end = at + FRAME_HEAD + length
             if end > size:
                 break
@@ -110,14 +121,21 @@ class FrameCutter:
                     break
             elif kind in (_HEADERS, _PUSH_PROMISE, _CONTINUATION):
                 self.in_block = not flags & _END_HEADERS
+            elif kind == _SETTINGS and flags & _ACK and length and not self.in_block:
+                raise Miscut("an acknowledgement says more", ErrorCodes.FRAME_SIZE_ERROR)
             cuts.append((kind, flags, number & _STREAM, at + FRAME_HEAD, end))
             at = end
         self._data = data[end:] if goaway is not None else data[at:]
         return Turn(data if at == size else data[:at], frames, goaway, more, cuts)
 
     def _take_preface(self) -> int:
-        taken = min(self._preface, len(self._data))
-        self._preface -= taken
+        left = self._preface
+        if not left:
+            return 0
+        taken = min(left, len(self._data))
+        if not PREFACE.startswith(self._data[:taken], -left):
+            raise Miscut("no preface", ErrorCodes.PROTOCOL_ERROR)
+        self._preface = left - taken
         return taken
 
 

@@ -9,11 +9,13 @@ is declined before anything is changed, and hyper-h2 has it. (RFC 9113.)
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from h2.config import H2Configuration
 from h2.connection import AllowedStreamIDs, ConnectionState
+from h2.errors import ErrorCodes
 from h2.events import Event
+from h2.settings import SettingCodes, Settings
 from h2.stream import H2Stream, StreamClosedBy, StreamState
 from h2.windows import WindowManager
 from hpack import Encoder
@@ -23,6 +25,9 @@ from .field import Pair
 from .h2_decoder import BlockDecoder
 from .h2_encoder import Asked, BlockEncoder
 from .h2_plain import Plain
+
+if TYPE_CHECKING:
+    from hyperframe.frame import Frame, HeadersFrame
 
 DATA: Final = 0
 HEADERS: Final = 1
@@ -64,7 +69,33 @@ class UnmeasuredStream(H2Stream):
 
 
 class Unmeasured(Plain):
-    """hyper-h2's connection with such streams."""
+    """hyper-h2's connection with such streams, which refuses one too many by itself.
+
+    hyper-h2 would end them all for it; and a caller may not have heard yet how many we
+    take. (RFC 9113 5.1.2.)
+    """
+
+    def __init__(self, config: H2Configuration) -> None:
+        super().__init__(config)
+        self._most = 0  # streams of a caller's at a time, as we told it
+
+    def initiate_connection(self) -> None:
+        """Say our settings."""
+        super().initiate_connection()
+        if not self.config.client_side:
+            self._most = self.local_settings.max_concurrent_streams
+            values = {SettingCodes(code): value for code, value in self.local_settings.items()}
+            # One more than was told: it is let in to be refused, and only then another.
+            values[SettingCodes.MAX_CONCURRENT_STREAMS] = self._most + 1
+            self.local_settings = Settings(client=False, initial_values=values)
+
+    def _receive_headers_frame(self, frame: HeadersFrame) -> tuple[list[Frame], list[Event]]:
+        begins = not self.config.client_side and frame.stream_id not in self.streams
+        frames, events = super()._receive_headers_frame(frame)
+        if begins and self.open_inbound_streams > self._most:
+            self.reset_stream(frame.stream_id, ErrorCodes.REFUSED_STREAM)
+            events = []
+        return frames, events
 
     def _begin_new_stream(self, stream_id: int, allowed_ids: AllowedStreamIDs) -> H2Stream:
         super()._begin_new_stream(stream_id, allowed_ids)
@@ -281,7 +312,7 @@ class Lane(Unmeasured):
     def _agreed(self) -> Terms:
         if self._terms is None:
             ours, theirs = self.local_settings, self.remote_settings
-            most = (ours if self._serves else theirs).max_concurrent_streams
+            most = self._most if self._serves else theirs.max_concurrent_streams
             self._terms = Terms(ours.initial_window_size, theirs.initial_window_size, most)
         return self._terms
 

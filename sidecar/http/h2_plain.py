@@ -19,6 +19,7 @@ from h2.stream import H2Stream
 from hpack import Encoder
 
 from .field import Pair
+from .h2_decoder import PlainDecoder
 from .h2_encoder import Asked, BlockEncoder
 
 H2: Final = "4.4."  # the versions whose insides the lane knows begin so
@@ -27,6 +28,7 @@ HPACK: Final = "4.2."
 _CONNECTION: Final = (
     *(
         "_begin_new_stream",
+        "_receive_headers_frame",
         "_closed_streams",
         "_data_to_send",
         "_inbound_flow_control_window_manager",
@@ -82,6 +84,7 @@ class Plain(H2Connection):
     def __init__(self, config: H2Configuration) -> None:
         super().__init__(config)
         self.encoder = cast(Encoder, BlockEncoder())
+        self.decoder = PlainDecoder(self.DEFAULT_MAX_HEADER_LIST_SIZE)
 
     def judge(self, data: bytes) -> list[Event]:
         """Have hyper-h2 judge *data*."""

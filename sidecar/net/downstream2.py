@@ -21,7 +21,7 @@ from .deadlines import NEVER
 from .framed import Framed
 from .stream import Stream
 
-_GOODBYE: Final = 1.0  # seconds to read our GOAWAY before the connection breaks
+_GOODBYE: Final = 1.0  # seconds to read our last word before the connection breaks
 
 
 class Downstream2(Framed):
@@ -62,6 +62,9 @@ class Downstream2(Framed):
     def eof_received(self) -> bool:
         # Half-closed by the caller: what it asked is still answered, nothing new is read.
         self.draining = True
+        for stream in self.exchanges:
+            if not (stream.whole or stream.asked):
+                stream.lost()  # of it no more can come
         if self._ended or not self._streams:
             return False
         return may_still_read(self._transport)
@@ -227,18 +230,27 @@ class Downstream2(Framed):
 
     def _end_if_done(self) -> None:
         if self.draining and not self._streams and not self._ended:
-            self._flush()
-            self._ended = 1
-            self._close()
+            self._leave()
 
     def _leave(self) -> None:
-        """Say what is left to say, and close soon: a caller that still sends must hear it."""
+        """Say what is left to say, and that it is the end; a caller that still sends must hear it.
+
+        So what it sends is dropped for a while: closed at once, the connection would break.
+        """
         self._flush()
         self._ended = 1
         self._lose_streams()
         self.deadline = self.door.deadlines.now() + _GOODBYE
-        if not self._transport.is_closing():
-            self._transport.resume_reading()
+        transport = self._transport
+        if transport.is_closing():
+            return
+        if self.paused:
+            transport.resume_reading()  # it has yet to take what goes before the end
+        elif transport.get_extra_info("ssl_object") is not None:
+            self._close()  # TLS says the end and waits for the other's by itself
+        else:
+            transport.write_eof()
+            transport.resume_reading()
 
     def _close(self) -> None:
         self.deadline = self.door.deadlines.now() + self.door.times.idle

@@ -79,6 +79,8 @@ class Framed(asyncio.Protocol, ABC):
         for event in events:
             self._act(event)
         self._acting = False
+        if self._ended > 0:
+            return  # all is said
         self._turned()
         self._flush()
         if more:

@@ -8,12 +8,13 @@ from __future__ import annotations
 from random import Random
 
 import pytest
+from h2.errors import ErrorCodes
 from hpack import Decoder, Encoder, HPACKError
 from hpack.exceptions import OversizedHeaderListError
 from hpack.hpack import encode_integer
 from support.long import times
 
-from sidecar.http.h2_decoder import BlockDecoder
+from sidecar.http.h2_decoder import BlockDecoder, PlainDecoder, Undecodable
 
 RUNS = times(1_500, 150_000)
 MOST = 65_536
@@ -32,7 +33,7 @@ def outcome(decoder: Decoder, block: bytes) -> Outcome:
         return "", [(bytes(name), bytes(value)) for name, value in decoder.decode(block, raw=True)]
     except OversizedHeaderListError:
         return "too large", []
-    except (HPACKError, IndexError, TypeError, UnicodeDecodeError):
+    except (HPACKError, IndexError, TypeError, UnicodeDecodeError, Undecodable):
         return "broken", []
 
 
@@ -143,6 +144,28 @@ def test_blocks_are_read_as_hpack_reads_them(part: int) -> None:
                 break
             assert table(ours) == table(theirs)
     assert told > RUNS // 16
+
+
+@pytest.mark.parametrize("decoder", [BlockDecoder, PlainDecoder])
+@pytest.mark.parametrize(
+    "block", [b"\x80", b"\xc6", b"\x7f\x07\0", b"\x82\x21", b"\x40", b"\0\x81\xff"]
+)
+def test_what_means_nothing_is_told_by_a_code_of_its_own(
+    decoder: type[Decoder], block: bytes
+) -> None:
+    for foretold in (False, True):
+        ours = decoder(MOST)
+        if foretold and isinstance(ours, BlockDecoder):
+            assert ours.foretell(block) is None
+        with pytest.raises(Undecodable) as raised:
+            ours.decode(block, raw=True)
+        assert raised.value.error_code == ErrorCodes.COMPRESSION_ERROR
+
+
+@pytest.mark.parametrize("decoder", [BlockDecoder, PlainDecoder])
+def test_too_much_is_not_called_nonsense(decoder: type[Decoder]) -> None:
+    with pytest.raises(OversizedHeaderListError):
+        decoder(100).decode(b"\x82" * 50, raw=True)
 
 
 def test_a_row_is_remembered_only_while_the_dynamic_table_stands() -> None:

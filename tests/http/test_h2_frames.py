@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.http.h2_frames import PREFACE, FrameCutter, FrameTooLong, GoAway, write_goaway
+from sidecar.http.h2_frames import PREFACE, FrameCutter, GoAway, Miscut, write_goaway
 
 
 def frame(kind: int, payload: bytes = b"", flags: int = 0, stream: int = 0) -> bytes:
@@ -16,6 +16,7 @@ def frame(kind: int, payload: bytes = b"", flags: int = 0, stream: int = 0) -> b
 
 
 PING = frame(6, b"12345678")
+PROTOCOL, FRAME_SIZE = 1, 6
 
 
 def turns(cutter: FrameCutter) -> tuple[bytes, int, list[GoAway]]:
@@ -61,8 +62,38 @@ def test_one_frame_of_the_greatest_size_is_a_turn() -> None:
 def test_a_frame_that_announces_too_much_is_refused_before_it_comes() -> None:
     cutter = FrameCutter(preface=False)
     cutter.feed(frame(0, b"x" * 16_385)[:9])
-    with pytest.raises(FrameTooLong):
+    with pytest.raises(Miscut, match="too long") as raised:
         cutter.turn()
+    assert raised.value.code == FRAME_SIZE
+
+
+@pytest.mark.parametrize("size", [1, 5, 40])
+def test_what_begins_with_no_preface_is_refused_at_the_first_byte_that_differs(size: int) -> None:
+    cutter = FrameCutter(preface=True)
+    wrong = PREFACE[:10] + b"3.0\r\n\r\nSM\r\n\r\n"
+    for start in range(0, 10, size):
+        cutter.feed(wrong[start : start + size][: max(0, 10 - start)])
+        cutter.turn()
+    cutter.feed(wrong[10:])
+    with pytest.raises(Miscut, match="no preface") as raised:
+        cutter.turn()
+    assert raised.value.code == PROTOCOL
+
+
+def test_an_acknowledgement_that_says_more_is_refused() -> None:
+    cutter = FrameCutter(preface=False)
+    cutter.feed(frame(4, b"", flags=1) + frame(4, b"\0" * 6))
+    assert cutter.turn().frames == 2
+    cutter.feed(frame(4, b"\0" * 6, flags=1))
+    with pytest.raises(Miscut, match="says more") as raised:
+        cutter.turn()
+    assert raised.value.code == FRAME_SIZE
+
+
+def test_an_acknowledgement_within_a_header_block_is_left_to_the_judge() -> None:
+    cutter = FrameCutter(preface=False)
+    cutter.feed(frame(1, b"", stream=1) + frame(4, b"\0" * 6, flags=1))
+    assert cutter.turn().frames == 2
 
 
 def test_goaway_is_read_and_what_stands_before_and_behind_it_is_passed() -> None:

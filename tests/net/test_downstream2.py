@@ -141,12 +141,33 @@ async def test_trailers_end_a_body_and_bad_ones_refuse_it() -> None:
 
 
 @in_memory
-async def test_more_streams_than_are_taken_end_the_connection() -> None:
-    line = Line(Served(), streams=3)
-    line.pipe.say(b"".join(line.speaker.ask("GET", "/never") for _ in range(4)))
+async def test_streams_that_are_too_many_are_refused_and_the_others_go_on() -> None:
+    served = Served()
+    served.waits = True
+    line = Line(served, streams=3)
+    line.pipe.say(b"".join(line.speaker.ask("POST", "/a", b"body") for _ in range(6)))
     await line.settle()
-    assert line.speaker.goaway
     assert line.speaker.settings[3] == 3
+    told = [line.speaker.replies[number] for number in (1, 3, 5, 7, 9, 11)]
+    assert [one.reset for one in told] == [None, None, None, REFUSED, REFUSED, REFUSED]
+    served.waits = False
+    for down in served.down:
+        down.wake()  # type: ignore[attr-defined]
+    await line.settle()
+    assert [one.body for one in told[:3]] == [b"body"] * 3
+    assert (await line.ask("GET", "/a")).status == 200
+    assert len(served.requests) == 4
+    assert line.speaker.goaway is None
+
+
+@in_memory
+async def test_a_flood_of_streams_that_are_too_many_is_left() -> None:
+    line = Line(Served(), streams=3)
+    for _ in range(500):
+        line.pipe.say(line.speaker.ask("GET", "/never"))
+    await line.settle()
+    assert line.speaker.goaway is not None
+    assert line.speaker.goaway[1] == CALM
 
 
 @in_memory

@@ -59,9 +59,9 @@ class Callers:
         """Return a new connection; the test is its caller."""
         return Pipe(Downstream(self._door(), loop()), secure=secure)
 
-    def connect2(self, *, streams: int = 100) -> Pipe:
+    def connect2(self, *, streams: int = 100, secure: bool = True) -> Pipe:
         """The same over HTTP/2."""
-        return Pipe(Downstream2(self._door(streams), loop()))
+        return Pipe(Downstream2(self._door(streams), loop()), secure=secure)
 
     def _door(self, streams: int = 100) -> Door:
         return Door(

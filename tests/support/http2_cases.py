@@ -1,9 +1,9 @@
-"""What RFC 9113 and RFC 7541 ask of a server, as frames: what is sent, and what may come back.
+"""What RFC 9113 asks of a server, as frames: what is sent, and what may come back.
 
-An outcome is `GOAWAY` or `RESET` with a code, `CLOSED` for a connection that ends without a
-word, `REPLY` for a head that answers, `PONG` and `ACK` for what acknowledges. Where an error
-is asked for, a connection that just ends is one as well; a stream's error may be its
-connection's.
+An outcome is `GOAWAY` or `RESET` with a code, `CLOSED` for a connection that ends in order,
+`REPLY` for a head that answers and `END` for the end of what follows it, `DATA` with the bytes
+of bodies so far, `PONG`, `ACK` with how many there were. A stream's error may be its
+connection's. Whether a peer knows HTTP/2's settings is not waited for.
 """
 
 from __future__ import annotations
@@ -40,17 +40,20 @@ ANSWERED = "REPLY"
 
 @dataclass(frozen=True)
 class Case:
-    """*sent* after the greeting, unless it brings its own; one of *wanted* must come back."""
+    """*sent* after the greeting; one of *wanted* must come back.
+
+    Of *then*, each has an outcome that is waited for, and what is sent next.
+    """
 
     name: str
     sent: bytes
     wanted: frozenset[str]
-    greeted: bool = True
+    then: tuple[tuple[str, bytes], ...] = ()
 
 
 def ends(*codes: int) -> frozenset[str]:
-    """An error of the connection."""
-    return frozenset({"CLOSED", *(f"GOAWAY {code}" for code in codes)})
+    """An error of the connection, which is said before it ends."""
+    return frozenset(f"GOAWAY {code}" for code in codes)
 
 
 def resets(*codes: int) -> frozenset[str]:
@@ -95,7 +98,6 @@ MALFORMED = resets(PROTOCOL)
 
 CASES = [
     # 3.4: the preface
-    Case("a preface that is none", b"INVALID CONNECTION PREFACE\r\n\r\n", ends(PROTOCOL), False),
     Case("a preface and a request", asked(1), OK),
     # 4.1: frames
     Case("a frame of an unknown type", frame(0xFF, b"\0" * 8) + PONG, frozenset({"PONG"})),
@@ -118,7 +120,7 @@ CASES = [
     ),
     Case("HEADERS that are too long", frame(HEADERS, b"\0" * 16_385, 5, 1), ends(SIZE)),
     # 4.3: compression
-    Case("a block that can't be decoded", headers(b"\x40"), ends(COMPRESSION, PROTOCOL)),
+    Case("a block that can't be decoded", headers(b"\x40"), ends(COMPRESSION)),
     Case(
         "PRIORITY within a block",
         frame(HEADERS, GET, END_STREAM, 1) + frame(PRIORITY, b"\0\0\0\0\xff", 0, 1),
@@ -130,7 +132,7 @@ CASES = [
         ends(PROTOCOL),
     ),
     # 5.1: states
-    Case("DATA to an idle stream", frame(DATA, b"x", 1, 1), resets(PROTOCOL, STREAM_CLOSED)),
+    Case("DATA to an idle stream", frame(DATA, b"x", 1, 1), ends(PROTOCOL)),
     Case("RST_STREAM to an idle stream", frame(RESET, b"\0\0\0\x08", 0, 1), ends(PROTOCOL)),
     Case("WINDOW_UPDATE to an idle stream", frame(WINDOW, b"\0\0\0\x64", 0, 1), ends(PROTOCOL)),
     Case("CONTINUATION to an idle stream", frame(CONTINUATION, GET, 4, 1), ends(PROTOCOL)),
@@ -162,7 +164,7 @@ CASES = [
     Case(
         "more streams than are taken",
         b"".join(asked(1 + 2 * one, ended=False, what=POST) for one in range(101)),
-        resets(PROTOCOL, REFUSED),
+        frozenset({f"RESET {REFUSED}"}),
     ),
     # 5.3.1
     Case(
@@ -217,6 +219,7 @@ CASES = [
     ),
     # 6.5: SETTINGS
     Case("SETTINGS with ACK and a payload", frame(SETTINGS, b"\0" * 6, 1), ends(SIZE)),
+    Case("SETTINGS with ACK and one byte", frame(SETTINGS, b"\0", 1), ends(SIZE)),
     Case("SETTINGS on a stream", frame(SETTINGS, b"", 0, 1), ends(PROTOCOL)),
     Case("SETTINGS of another length", frame(SETTINGS, b"\0\x03\0"), ends(SIZE)),
     Case("ENABLE_PUSH that is no flag", setting(2, 2), ends(PROTOCOL)),
@@ -224,13 +227,27 @@ CASES = [
     Case("MAX_FRAME_SIZE below the least", setting(5, 16_383), ends(PROTOCOL)),
     Case("MAX_FRAME_SIZE above the greatest", setting(5, 2**24), ends(PROTOCOL)),
     Case("a setting that is unknown", setting(0xFF, 1) + PONG, frozenset({"PONG"})),
-    Case("SETTINGS are acknowledged", setting(3, 100), frozenset({"ACK"})),
+    Case("SETTINGS are acknowledged", setting(3, 100), frozenset({"ACK 2"})),
+    Case(
+        "all settings at once",
+        frame(
+            SETTINGS,
+            b"\0\x01\0\0\x10\0\0\x02\0\0\0\x01\0\x03\0\0\0\x64"
+            b"\0\x04\0\0\xff\xff\0\x05\0\0\x40\0\0\x06\0\0\0\x64",
+        ),
+        frozenset({"ACK 2"}),
+    ),
     Case(
         "one setting said twice",
-        frame(SETTINGS, b"\0\x04\0\0\0\x64\0\x04\0\0\0\x01"),
-        frozenset({"ACK"}),
+        frame(SETTINGS, b"\0\x04\0\0\0\x64\0\x04\0\0\0\x01") + asked(1),
+        frozenset({"DATA 1"}),
     ),
     # 6.6: PUSH_PROMISE
+    Case(
+        "PUSH_PROMISE to an idle stream",
+        frame(PUSH, b"\0\0\0\x03" + GET, 4, 1),
+        ends(PROTOCOL),
+    ),
     Case(
         "PUSH_PROMISE of a caller",
         asked(1) + frame(PUSH, b"\0\0\0\x02" + GET, 4, 1),
@@ -259,11 +276,6 @@ CASES = [
         resets(FLOW),
     ),
     Case("a window of one byte", setting(4, 1) + asked(1), frozenset({"DATA 1"})),
-    Case(
-        "a window that shrinks below nothing and opens again",
-        setting(4, 3) + asked(1) + setting(4, 2) + frame(WINDOW, b"\0\0\0\x02", 0, 1),
-        frozenset({"DATA 3", "DATA 4"}),  # by when the reply was written
-    ),
     # 6.10: CONTINUATION
     Case(
         "several CONTINUATIONs",
@@ -333,33 +345,4 @@ CASES = [
     Case("a length that DATA does not keep", post("1", b"test"), MALFORMED),
     Case("a length that several DATA do not keep", post("1", b"test", b"test"), MALFORMED),
     Case("many fields", raw(*WHOLE, *BIG), OK),
-    # RFC 7541
-    Case("an index that is not there", headers(GET + b"\xff\x00"), ends(COMPRESSION, PROTOCOL)),
-    Case("the index 0", headers(GET + b"\x80"), ends(COMPRESSION, PROTOCOL)),
-    Case(
-        "a literal with an index that is not there",
-        headers(GET + b"\x7f\xff\x00\x01a"),
-        ends(COMPRESSION, PROTOCOL),
-    ),
-    Case(
-        "a table larger than it may be",
-        headers(b"\x3f\xe1\xff\x03" + GET),
-        ends(COMPRESSION, PROTOCOL),
-    ),
-    Case("a table that changes at the end", headers(GET + b"\x20"), ends(COMPRESSION, PROTOCOL)),
-    Case(
-        "a string padded with more than 7 bits",
-        headers(GET + b"\0\x85\xf2\xb2\x4a\x84\xff\x84\x49\x50\x9f\xff"),
-        ends(COMPRESSION, PROTOCOL),
-    ),
-    Case(
-        "a string padded with zeros",
-        headers(GET + b"\0\x85\xf2\xb2\x4a\x84\xff\x83\x49\x50\x90"),
-        ends(COMPRESSION, PROTOCOL),
-    ),
-    Case(
-        "a string with EOS in it",
-        headers(GET + b"\0\x85\xf2\xb2\x4a\x84\xff\x87\x49\x51\xff\xff\xff\xfa\x7f"),
-        ends(COMPRESSION, PROTOCOL),
-    ),
 ]

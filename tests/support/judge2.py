@@ -6,10 +6,9 @@
 from __future__ import annotations
 
 import pytest
-from hpack import Decoder
 
 from sidecar.http.h2 import Event, Http2
-from sidecar.http.h2_decoder import BlockDecoder
+from sidecar.http.h2_decoder import BlockDecoder, PlainDecoder
 from sidecar.http.h2_frames import Turn
 from sidecar.http.h2_lane import Unmeasured
 
@@ -83,7 +82,7 @@ def by_hyper_h2(*, server: bool, streams: int) -> Judge:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sidecar.http.h2._BY", Unmeasured)
         judge = Judge(0.0, server=server, streams=streams)
-    assert {type(judge._h2), type(judge._h2.decoder)} == {Unmeasured, Decoder}
+    assert {type(judge._h2), type(judge._h2.decoder)} == {Unmeasured, PlainDecoder}
     return judge
 
 

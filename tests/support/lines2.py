@@ -81,10 +81,17 @@ class Served:
 class Line:
     """One connection and the speaker at its other end."""
 
-    def __init__(self, served: Served, *, window: int | None = None, streams: int = 100) -> None:
+    def __init__(
+        self,
+        served: Served,
+        *,
+        window: int | None = None,
+        streams: int = 100,
+        secure: bool = True,
+    ) -> None:
         self.callers = Callers(served)
         self.speaker = Speaker(window=window)
-        self.pipe: Pipe = self.callers.connect2(streams=streams)
+        self.pipe: Pipe = self.callers.connect2(streams=streams, secure=secure)
         self.pipe.say(self.speaker.out())
 
     async def settle(self, seconds: float = 0.0) -> None:

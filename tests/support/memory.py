@@ -33,6 +33,7 @@ class Pipe(asyncio.Transport):
         self.protocol = protocol
         self.written = b""
         self.end = ""
+        self.said_end = False  # our side says no more, and still listens
         self.reading = True
         self.unsent = 0
         self.high: int | None = None  # above which a reader is slow
@@ -78,8 +79,13 @@ class Pipe(asyncio.Transport):
     # What our side does.
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
+        assert not self.said_end, "written after the end"
         if not self.end:
             self.written += bytes(data)
+
+    def write_eof(self) -> None:
+        assert not self._secure, "TLS has no such end"
+        self.said_end = True
 
     def close(self) -> None:
         self._finish("closed")
