@@ -27,7 +27,7 @@ spec:
 """
 CALL = tool("read_file", path="/srv/a")
 EVENT = b'data: {"jsonrpc":"2.0","method":"notifications/message"}\n\n'
-SOON = 2.0  # seconds in which a server must know
+SOON = 10.0  # seconds in which a server must know
 
 
 def slow(connection: Connection) -> None:

@@ -135,7 +135,7 @@ async def test_beyond_the_limit_connections_are_closed_and_later_ones_served() -
 @real
 async def test_handshakes_that_stall_are_bounded_in_number_and_in_time() -> None:
     refused = Refused()
-    limits = gate(refused, Mtls.PERMISSIVE, max_handshakes=2, handshake_timeout=0.3)
+    limits = gate(refused, Mtls.PERMISSIVE, max_handshakes=2, handshake_timeout=1.0)
     async with listening(bind("127.0.0.1:0"), limits) as (_, port):
         silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
         await asyncio.sleep(0.05)

@@ -127,7 +127,7 @@ def _operation(spec: OperationSpec, asked: Call, wide: bool, session: bool) -> b
     unknown = found is None and asked.method == "POST"
     known = None if unknown else ""
     place = _asked(spec.paths, spec.not_paths, asked.path, wide) and _asked(
-        [one.lower() for one in spec.hosts], (), asked.host, wide
+        [one.lower() for one in spec.hosts], (), asked.host.lower(), wide
     )
     if session:
         named = (spec.tools or spec.prompts) and not spec.mcp_methods
