@@ -229,7 +229,7 @@ class Downstream2(Framed):
             self._transport.abort()
 
     def _end_if_done(self) -> None:
-        if self.draining and not self._streams and not self._ended:
+        if self.draining and not (self._streams or self._ended or self.gone):
             self._leave()
 
     def _leave(self) -> None:

@@ -80,6 +80,21 @@ async def test_without_tls_a_caller_that_sends_no_more_is_answered_what_it_asked
 
 
 @in_memory
+async def test_nothing_is_written_to_a_caller_that_has_gone_while_it_was_served() -> None:
+    faults: list[object] = []
+    loop().set_exception_handler(lambda _, fault: faults.append(fault))
+    line = Line(Served(), secure=False)
+    await line.ask("GET", "/never")
+    line.down.drain()
+    line.down.http2.ping()  # said, and not yet sent
+    line.pipe.reset()
+    await line.settle()
+    assert not line.down.exchanges
+    assert not faults
+    assert not len(line.callers.deadlines)
+
+
+@in_memory
 async def test_without_tls_a_caller_that_leaves_within_a_request_is_let_go() -> None:
     line = Line(Served(), secure=False)
     await line.ask("POST", "/a", b"bo", end=False)

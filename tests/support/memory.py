@@ -80,6 +80,7 @@ class Pipe(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         assert not self.said_end, "written after the end"
+        assert self.end != "reset", "written to what is no more"
         if not self.end:
             self.written += bytes(data)
 
