@@ -151,7 +151,7 @@ def test_a_race_that_is_interrupted_stops_all_it_started(sent: signal.Signals) -
     for _ in range(3):  # as a person would: again, if the first was swallowed at a bad moment
         process.send_signal(sent)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(15)
+            process.wait(8)
             break
     process.stderr.close()
     assert process.returncode
