@@ -31,6 +31,7 @@ _BACKLOG: Final = 1024
 _ACCEPTS_A_TURN: Final = 32
 _TLS_HANDSHAKE: Final = 0x16  # the first byte of a TLS record that opens a handshake
 _GLANCE: Final = 0.02  # seconds between two looks at a first line that is not whole
+_LINE: Final = 1024  # bytes of a first line that are looked at
 _PAUSE: Final = 0.2  # seconds without accepting, once the process is out of descriptors
 
 
@@ -161,7 +162,7 @@ class Listener:
         if context is not None:
             await self._secure(sock, context)
             return
-        prior = door.h2c and await self._begins(sock, PREFACE[:4])
+        prior = door.h2c and (await self._begins(sock, PREFACE[:4]) or _asks_nothing(sock))
         opens = partial(Downstream2 if prior else Downstream, door, self._loop)
         await self._loop.connect_accepted_socket(opens, sock)
 
@@ -204,6 +205,12 @@ class Listener:
         if not first:
             raise ConnectionResetError("closed before the first byte")
         return first
+
+
+def _asks_nothing(sock: socket.socket) -> bool:
+    """Whether the first line that has come is no request of HTTP/1: HTTP/2 has a word for that."""
+    line, ended, _ = sock.recv(_LINE, socket.MSG_PEEK).partition(b"\n")
+    return bool(ended) and b" HTTP/" not in line
 
 
 def peer_of(transport: asyncio.BaseTransport, gate: Gate) -> Peer | None:

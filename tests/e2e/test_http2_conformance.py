@@ -115,15 +115,15 @@ def until(wanted: Set[str], heard: Iterator[str], seen: list[str]) -> str:
     pytest.fail(f"one of {sorted(wanted)} was to come, and {seen} did")
 
 
-def test_a_connection_that_begins_otherwise_is_told_so(daemon: Daemon) -> None:
-    with closing(over_tls(daemon)) as sock:
+def test_a_connection_that_begins_otherwise_is_told_so(dial: Dial) -> None:
+    with closing(dial()) as sock:
         sock.sendall(NO_PREFACE)
         assert list(outcomes(sock)) == ["SETTINGS 1", f"GOAWAY {PROTOCOL}", "CLOSED"]
 
 
-def test_what_begins_otherwise_without_tls_is_a_request_of_http1(daemon: Daemon) -> None:
+def test_without_tls_a_bad_request_of_http1_is_answered_as_one(daemon: Daemon) -> None:
     with daemon.plain() as caller:
-        caller.send(NO_PREFACE)
+        caller.send(b"GET /a b HTTP/1.1\r\n\r\n")
         assert caller.reply().status == 400
         assert caller.ended()
 
