@@ -28,6 +28,7 @@ from .config.documents import MtlsMode
 from .config.problem import ConfigError
 from .config.snapshot import Service, Snapshot, callers
 from .doors import Doors
+from .drain import drain
 from .errors import StartError
 from .exchange import World, serve
 from .health import Health
@@ -58,7 +59,6 @@ from .rotation import Rotation
 from .standing import ClockWatch, end_outlived, judge_again, withdraw
 from .systemd import Inherited, Manager
 
-_DRAIN_STEP: Final = 0.05  # seconds between two looks at what still runs
 _SWEEP_EVERY: Final = 0.25  # seconds: how late an ejected endpoint may return
 
 
@@ -310,17 +310,8 @@ class App:
         self._say("draining: ready no more, finishing what runs")
         self._manager.stopping("draining")
         self._doors.stop()
-        steps = int(self._world.snapshot.limits.drain_timeout / _DRAIN_STEP)
-        for _ in range(steps):
-            for down in list(self._live):  # and who was accepted, and comes in only now
-                down.drain()
-            if not self._live and not self._doors.shaking:
-                break
-            await asyncio.sleep(_DRAIN_STEP)
-        if self._live:
-            for down in list(self._live):
-                down.abort()
-            await asyncio.sleep(_DRAIN_STEP)  # what went on there hears of it, and is recorded
+        limit = self._world.snapshot.limits.drain_timeout
+        await drain(self._live, lambda: self._doors.shaking, limit)
 
     async def _end(self) -> None:
         self._doors.stop()

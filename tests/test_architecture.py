@@ -25,7 +25,7 @@ MADE_OF = {
     **dict.fromkeys(
         ("rotation", "log", "plan", "ids", "reload", "systemd", "health", "standing"), "app"
     ),
-    **dict.fromkeys(("denylist", "doors", "memory", "notices"), "app"),
+    **dict.fromkeys(("denylist", "doors", "drain", "memory", "notices"), "app"),
     **dict.fromkeys(("__main__", "units"), "cli"),
 }
 # Downwards only. Everybody may import `errors` and the version, and nobody the rest upwards.

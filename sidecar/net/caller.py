@@ -85,6 +85,10 @@ class Connection(Protocol):
     def exchanges(self) -> Iterable[Caller]:
         """What is being served on it."""
 
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to do but to wait for the other side's end."""
+
     def drain(self) -> None:
         """Serve what is being served, and nothing after it."""
 

@@ -256,6 +256,12 @@ class Downstream(asyncio.Protocol):
         return (self,) if self.busy else ()
 
     @property
+    def over(self) -> bool:
+        """Whether nothing is left to do but to wait for the caller's end."""
+        transport = self._transport
+        return not self.busy and transport.is_closing() and not transport.get_write_buffer_size()
+
+    @property
     def _http10(self) -> bool:
         """Whether the request being served is HTTP/1.0, which knows no chunks."""
         request = self.request

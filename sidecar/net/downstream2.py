@@ -40,6 +40,7 @@ class Downstream2(Framed):
         self._asking: list[Stream] = []  # streams whose requests became whole in this turn
         self._table: LineTable
         self._slow = False  # something has begun to come and is not whole
+        self._sends_no_more = False  # the caller, which may still read
 
     # -- what the loop tells
 
@@ -61,10 +62,11 @@ class Downstream2(Framed):
 
     def eof_received(self) -> bool:
         # Half-closed by the caller: what it asked is still answered, nothing new is read.
-        self.draining = True
+        self.draining = self._sends_no_more = True
         for stream in self.exchanges:
             if not (stream.whole or stream.asked):
                 stream.lost()  # of it no more can come
+        self._flush()
         if self._ended or not self._streams:
             return False
         return may_still_read(self._transport)
@@ -76,6 +78,13 @@ class Downstream2(Framed):
         self.door.live.discard(self)
         self.door.deadlines.remove(self)
         self._lose_streams()
+
+    def _flush(self) -> None:
+        super()._flush()
+        if self._sends_no_more and not (self.paused or self.gone):
+            for stream in self.exchanges:
+                if stream.unsent:
+                    stream.lost()  # nobody opens the window any more that it waits for
 
     def _resumed(self) -> None:
         for stream in self.exchanges:
@@ -207,6 +216,11 @@ class Downstream2(Framed):
     def exchanges(self) -> list[Stream]:
         """What is being served on it."""
         return list(self._streams.values())
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to do but to wait for the caller's end."""
+        return bool(self._ended) and not self._transport.get_write_buffer_size()
 
     def drain(self) -> None:
         """Serve what is being served, and nothing after it."""

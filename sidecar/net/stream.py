@@ -184,15 +184,16 @@ class Stream:
     @property
     def paused(self) -> bool:
         """Whether the caller does not take what we write."""
-        return self._carrier.paused or self._unsent > self.door.bounds.buffer
+        return self._carrier.paused or self.unsent > self.door.bounds.buffer
 
     @property
-    def _unsent(self) -> int:
+    def unsent(self) -> int:
+        """Bytes of its reply that wait for the caller's windows or its reading."""
         return self._carrier.http2.unsent(self.number)
 
     def settle(self) -> None:
         """Look whether it is over: served, and all of its reply written or dropped."""
-        if self.busy or not (self.gone or (self._ended and not self._unsent)):
+        if self.busy or not (self.gone or (self._ended and not self.unsent)):
             if not self.paused:
                 self.wake()
             return

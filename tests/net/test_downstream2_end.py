@@ -103,3 +103,56 @@ async def test_without_tls_a_caller_that_leaves_within_a_request_is_let_go() -> 
     assert line.pipe.end == "closed"
     assert not line.callers.live
     assert not len(line.callers.deadlines)
+
+
+@pytest.mark.parametrize("path", ["/big", "/pump"])
+@in_memory
+async def test_without_tls_what_waits_for_a_window_is_lost_once_nobody_can_open_it(
+    path: str,
+) -> None:
+    served = Served()
+    line = Line(served, window=1000, secure=False)
+    line.speaker.takes = False
+    told = await line.ask("GET", path)
+    assert (len(told.body), told.ended) == (1000, False)
+    assert len(line.down.exchanges) == 1
+    line.pipe.hang_up()
+    await line.settle()
+    assert not line.down.exchanges
+    assert (line.pipe.said_end or line.pipe.end, line.callers.faults) == (True, [])
+
+
+@in_memory
+async def test_without_tls_what_fits_the_window_is_answered_to_who_sends_no_more() -> None:
+    served = Served()
+    served.waits = True
+    line = Line(served, window=1000, secure=False)
+    line.speaker.takes = False
+    small, large = await line.ask("GET", "/a"), await line.ask("GET", "/big")
+    line.pipe.hang_up()
+    served.waits = False
+    for down in served.down:
+        down.wake()  # type: ignore[attr-defined]
+    await line.settle()
+    assert (small.body, small.ended) == (b"ok", True)
+    assert (len(large.body), large.ended) == (1000, False)
+    assert not line.down.exchanges
+
+
+@pytest.mark.parametrize("secure", [True, False])
+@in_memory
+async def test_it_is_over_once_all_is_said_and_taken(secure: bool) -> None:
+    served = Served()
+    served.waits = True
+    line = Line(served, secure=secure)
+    await line.ask("GET", "/a")
+    line.down.drain()
+    assert not line.down.over
+    served.waits = False
+    line.pipe.stall()
+    served.down[0].wake()  # type: ignore[attr-defined]
+    await line.settle()
+    assert not line.down.over
+    line.pipe.drain()
+    await loop().settle()
+    assert line.down.over
