@@ -398,22 +398,3 @@ async def test_a_reader_that_takes_nothing_is_known_and_wakes_when_it_does() -> 
     await loop().settle()
     assert not down.paused
     assert caller.heard() == b"200 /a\n"
-
-
-@in_memory
-async def test_it_is_over_once_it_closes_and_all_was_taken() -> None:
-    served = Served(waits=True)
-    _, caller = connect(served)
-    down = caller.protocol
-    assert isinstance(down, Downstream)
-    assert not down.over
-    caller.say(request("GET", "/a"))
-    await loop().settle()
-    down.drain()
-    assert not down.over
-    caller.stall()
-    served.go()
-    await loop().settle()
-    assert (caller.end, down.over) == ("closing", False)
-    caller.drain()
-    assert down.over
