@@ -108,12 +108,19 @@ def test_more_calls_than_a_program_takes_are_refused(world: World) -> None:
     try:
         for caller in callers:
             caller.send(_request(session.message("hang"), session.headers))
+        # A call between them would take the place of one.
+        eventually(lambda: _under_way(world) == 3, "three calls under way")
         eventually(lambda: session.ask("echo", text="x").status == 503, "a refusal")
         assert session.ask("echo", text="x").json()["error"]["code"] == -32008
     finally:
         for caller in callers:
             caller.sock.close()
     session.use("DELETE")
+
+
+def _under_way(world: World) -> float:
+    stats = world.daemon.stats()
+    return sum(now for name, now in stats.items() if name.endswith(".upstream_rq_active"))
 
 
 def _request(body: bytes, headers: tuple[tuple[str, str], ...]) -> bytes:
