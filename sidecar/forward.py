@@ -22,7 +22,7 @@ from .net.lease import GONE, Lease, Lent
 from .observe.record import Record
 from .policy.call import Call
 from .policy.verdict import Permit, Reason, Refusal, Verdict
-from .relay import begun, relay, relay_whole
+from .relay import Reply, begun, relay_whole
 from .replies import forwarded
 from .trip import Trip, TryTimedOut, Unwelcome, failure_of, may_try_again
 from .upstream.route import Fault, Way
@@ -127,7 +127,8 @@ async def _send(
             whole = relay_whole(up, head, permit, call, down, record, limits.reply_body_bytes)
             if whole is not None:
                 return whole
-            return await relay(up, head, permit, call, down, record, world.now, limits, trip)
+            reply = Reply(up, head, permit, call, down, record, world.now, limits, trip)
+            return await reply.run()
         except DeadlinePassed:
             lease.timed_out(world.now())
             raise

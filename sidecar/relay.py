@@ -63,21 +63,6 @@ def relay_whole(
     return None
 
 
-async def relay(
-    up: Lent,
-    head: ReplyHead,
-    permit: Permit,
-    call: Call,
-    down: Caller,
-    record: Record,
-    now: Callable[[], float],
-    limits: Limits,
-    trip: Trip | None = None,
-) -> Verdict:
-    """Pass the server's reply on with *head*; the verdict changes if the reply is refused."""
-    return await _Reply(up, head, permit, call, down, record, now, limits, trip).run()
-
-
 def _pass_interim(up: Lent, down: Caller) -> None:
     """Pass interim replies on as they come, but for 100, which is ours (RFC 9110 15.2)."""
     for interim in up.reply.informational:
@@ -99,8 +84,8 @@ def _reviewed(
     return permit
 
 
-class _Reply:
-    """One reply on its way to the caller."""
+class Reply:
+    """One reply on its way to the caller, with *head*; *trip* knows what was edited in that."""
 
     __slots__ = (
         *("call", "changed", "down", "head", "limits", "now", "permit", "record", "trip", "up"),

@@ -111,7 +111,7 @@ def test_the_life_of_a_request_names_functions_that_exist() -> None:
     (diagram,) = [body for body in MAP.blocks("") if "Drive.run" in body]
     first = [line.strip().split("  ")[0] for line in diagram.splitlines()]
     named = {name for cell in first for name in cell.split(", ")}
-    assert {"serve", "decide", "Clusters.lease", "relay", "review", "Journal.write"} <= named
+    assert {"serve", "decide", "Clusters.lease", "Reply.run", "review", "Journal.write"} <= named
     assert named - code_names() == set()
 
 
