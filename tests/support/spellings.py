@@ -60,7 +60,8 @@ class Writer:
         if isinstance(value, str):
             return self.string(value)
         if type(value) is int:
-            forms = [f"{value}", f"{value}.0", f"{value}e0", f"{value}0E-1"]
+            tenth = f"{value}0E-1" if value else "0E-1"  # no number begins with two noughts
+            forms = [f"{value}", f"{value}.0", f"{value}e0", tenth]
             return self.chance.choice(forms)
         return json.dumps(value)
 
