@@ -43,6 +43,7 @@ _PHRASES: Final[dict[int, bytes]] = {
     505: b"HTTP Version Not Supported",
 }
 _WRITTEN: Final = 4  # ways in which one request line is remembered
+_SHORT: Final = 256  # bytes of it with its host: longer ones are written each time
 _BODILESS: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS", "TRACE"})
 
 
@@ -80,7 +81,7 @@ def _first_lines(start: RequestLine, path: str, query: str, host: bytes) -> byte
     elif start.target.endswith(b"?"):
         target += b"?"
     lines = b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (start.method.encode("ascii"), target, host)
-    if not query:
+    if not query and len(lines) <= _SHORT:
         if len(start.written) >= _WRITTEN:
             start.written.clear()
         start.written[path, host] = lines

@@ -22,7 +22,9 @@ from support.routes import (
     to,
 )
 
+from sidecar.http.judge import RequestLine
 from sidecar.policy.verdict import Refusal
+from sidecar.replies import _first_lines
 
 
 @pytest.mark.parametrize(("chance", "address"), [(0.0, V1A), (0.89, V1A), (0.9, V2), (0.99, V2)])
@@ -295,3 +297,17 @@ async def test_what_is_refused_is_not_copied() -> None:
     caller = await flow.called("GET", "/")
     assert status(caller) == 403
     assert flow.loop.pipes == {}
+
+
+def test_a_request_line_is_remembered_for_few_hosts_where_it_is_short_and_asks_nothing() -> None:
+    start = RequestLine.of("POST", b"/mcp")
+    for number in range(10):
+        host = b"host-%d" % number
+        for _ in range(2):
+            lines = _first_lines(start, "/mcp", "", host)
+            assert lines == b"POST /mcp HTTP/1.1\r\nhost: %b\r\n" % host
+    assert 0 < len(start.written) <= 4
+    start.written.clear()
+    _first_lines(start, "/mcp", "token=secret", b"a")
+    _first_lines(start, "/" + "a" * 300, "", b"a")
+    assert start.written == {}
